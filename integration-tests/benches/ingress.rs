@@ -220,6 +220,7 @@ impl Relay {
                     .endpoint()
                     .parse()
                     .expect("a feed's address is an endpoint"),
+                relay: "bench".to_owned(),
                 streams: Vec::new(),
                 max_frame_bytes: MAX_FRAME_BYTES,
                 stale: Duration::from_secs(1),

@@ -158,6 +158,7 @@ impl FakeSource {
                         let body = encode_answer(&self.answer(nonce));
                         publish(&mut connection, ANSWER_TOPIC, body)?;
                     }
+                    Ok(FromRelay::Refused(_)) => {}
                     Err(error) => self.notes().refused.push(error.to_string()),
                 },
                 Some(_) => {}

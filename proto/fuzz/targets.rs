@@ -11,8 +11,8 @@ use fanlight_proto::datagram::{
     DATA_BYTES, DATA_HEADER, DataHeader, SEALED_DATA_BYTES, ToRelay, ToViewer, write_checksum,
 };
 use fanlight_proto::feed::{
-    ANSWER_TOPIC, FromRelay, MAX_FEEDBACK_DETECTIONS, MAX_VERDICTS, MAX_VIEWER_REPORTS,
-    encode_feedback, parse_answer, parse_to_source,
+    ANSWER_TOPIC, FromRelay, MAX_FEEDBACK_DETECTIONS, MAX_REFUSED_STREAMS, MAX_VERDICTS,
+    MAX_VIEWER_REPORTS, encode_feedback, encode_refused, parse_answer, parse_to_source,
 };
 use fanlight_proto::handshake::{
     Initiator, MAX_PAYLOAD, PrivateKey, RelayAccess, SharedKey, ViewerAccess, answer,
@@ -433,8 +433,14 @@ pub fn upstream(bytes: &[u8]) {
         assert!(answer.status.is_empty() && answer.verdicts.len() <= MAX_VERDICTS);
     }
 
-    let Ok(FromRelay::Feedback(report)) = parse_to_source(bytes) else {
-        return;
+    let report = match parse_to_source(bytes) {
+        Ok(FromRelay::Feedback(report)) => report,
+        Ok(FromRelay::Refused(refused)) => {
+            assert!(refused.streams.len() <= MAX_REFUSED_STREAMS);
+            let again = parse_to_source(&encode_refused(refused.clone()));
+            return assert_eq!(again, Ok(FromRelay::Refused(refused)));
+        }
+        Ok(FromRelay::ClockProbe(_)) | Err(_) => return,
     };
 
     assert!(report.viewers.len() <= MAX_VIEWER_REPORTS);

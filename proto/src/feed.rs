@@ -8,9 +8,10 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use crate::detections::{check_canary_status, check_list};
-use crate::limits::{MAX_STREAMS, MAX_VIEWER_NAME};
+use crate::limits::{MAX_REASON, MAX_STREAMS, MAX_VIEWER_NAME};
 use crate::message::{
-    Answer, ClockProbe, Demand, FeedbackReport, StreamName, ToSource, ViewerReport, to_source,
+    Answer, ClockProbe, Demand, FeedbackReport, RefusedStreams, StreamName, ToSource, ViewerReport,
+    to_source, truncate_reason,
 };
 
 /// Longest encoded feedback: upstream it is a message of at most [`MAX_UPSTREAM`](crate::zmtp::MAX_UPSTREAM).
@@ -21,6 +22,12 @@ pub const MAX_VIEWER_REPORTS: usize = 128;
 
 /// Detections in one feedback: that many of the usual length fit.
 pub const MAX_FEEDBACK_DETECTIONS: usize = 128;
+
+/// Streams in one message that says which are not taken: a source has two.
+pub const MAX_REFUSED_STREAMS: usize = 8;
+
+/// Longest name of a relay, in bytes: a host's name has 64, an address at most 30 more.
+pub const MAX_RELAY_NAME: usize = 96;
 
 /// Longest address of a viewer, as text: one of IPv6 with its scope and port has 60 bytes.
 pub const MAX_ADDRESS: usize = 64;
@@ -65,6 +72,8 @@ pub enum FromRelay {
     Feedback(FeedbackReport),
     /// Answer, with this nonce.
     ClockProbe(u64),
+    /// Some streams are not taken.
+    Refused(RefusedStreams),
 }
 
 /// An upstream message that says `report`.
@@ -77,6 +86,19 @@ pub fn encode_feedback(report: FeedbackReport) -> Vec<u8> {
 #[must_use]
 pub fn encode_clock_probe(nonce: u64) -> Vec<u8> {
     to_source(to_source::Message::ClockProbe(ClockProbe { nonce }))
+}
+
+/// An upstream message that says which streams are not taken, cut to its bounds.
+#[must_use]
+pub fn encode_refused(mut refused: RefusedStreams) -> Vec<u8> {
+    let length = refused.relay.floor_char_boundary(MAX_RELAY_NAME);
+    refused.relay.truncate(length);
+    refused.streams.truncate(MAX_REFUSED_STREAMS);
+    refused
+        .streams
+        .iter_mut()
+        .for_each(|stream| truncate_reason(&mut stream.reason));
+    to_source(to_source::Message::Refused(refused))
 }
 
 fn to_source(message: to_source::Message) -> Vec<u8> {
@@ -103,6 +125,10 @@ pub fn parse_to_source(bytes: &[u8]) -> Result<FromRelay, FeedbackError> {
             Ok(FromRelay::Feedback(report))
         }
         Some(to_source::Message::ClockProbe(probe)) => Ok(FromRelay::ClockProbe(probe.nonce)),
+        Some(to_source::Message::Refused(refused)) => {
+            check_refused(&refused).map_err(FeedbackError::Field)?;
+            Ok(FromRelay::Refused(refused))
+        }
         None => Err(FeedbackError::Malformed),
     }
 }
@@ -144,8 +170,20 @@ pub fn is_status_topic(topic: &[u8]) -> bool {
     digits.is_some_and(|digits| digits.len() == 2 * NONCE_BYTES && digits.iter().all(is_digit))
 }
 
+fn bound(holds: bool, field: &'static str) -> Result<(), &'static str> {
+    if holds { Ok(()) } else { Err(field) }
+}
+
+fn check_refused(refused: &RefusedStreams) -> Result<(), &'static str> {
+    bound(refused.relay.len() <= MAX_RELAY_NAME, "relay")?;
+    bound(refused.streams.len() <= MAX_REFUSED_STREAMS, "streams")?;
+    refused.streams.iter().try_for_each(|refused| {
+        bound(refused.stream.parse::<StreamName>().is_ok(), "stream")?;
+        bound(refused.reason.len() <= MAX_REASON, "reason")
+    })
+}
+
 fn check(feedback: &FeedbackReport) -> Result<(), &'static str> {
-    let bound = |holds: bool, field| if holds { Ok(()) } else { Err(field) };
     bound(feedback.demand.len() <= MAX_STREAMS, "demand")?;
     let names = feedback.demand.iter().map(|Demand { stream, .. }| stream);
     let mut names = names.chain(
@@ -184,7 +222,7 @@ fn check(feedback: &FeedbackReport) -> Result<(), &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::ViewerReport;
+    use crate::message::{RefusedStream, ViewerReport};
 
     #[test]
     fn what_a_relay_says_is_read_as_it_was_said() {
@@ -202,6 +240,31 @@ mod tests {
 
         assert_eq!(parse_to_source(b""), Err(FeedbackError::Malformed));
         assert_eq!(parse_to_source(b"\xff"), Err(FeedbackError::Malformed));
+    }
+
+    #[test]
+    fn what_a_relay_says_of_streams_that_it_does_not_take_is_cut_to_its_bounds() {
+        let stream = |name: &str| RefusedStream {
+            stream: name.into(),
+            reason: "é".repeat(4096),
+        };
+
+        let refused = RefusedStreams {
+            relay: "r".repeat(4096),
+            streams: vec![stream("cam"); 4096],
+        };
+        let said = encode_refused(refused);
+        let Ok(FromRelay::Refused(read)) = parse_to_source(&said) else {
+            panic!("{:?}", parse_to_source(&said))
+        };
+        assert_eq!(read.streams.len(), MAX_REFUSED_STREAMS);
+
+        let bad = RefusedStreams {
+            streams: vec![stream("a/b")],
+            ..RefusedStreams::default()
+        };
+        let refused = parse_to_source(&encode_refused(bad));
+        assert_eq!(refused, Err(FeedbackError::Field("stream")));
     }
 
     #[test]

@@ -177,16 +177,27 @@ pub enum Access {
 
 fanlight_daemon::display_choice!(Access);
 
+/// The name of this host; may be empty.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}
+
 /// The names that a host on a network is known by without anybody naming it: its own, and by mDNS.
 fn own_names() -> Vec<String> {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    match name.trim() {
-        "" => Vec::new(),
-        name => vec![name.to_owned(), format!("{name}.local")],
+    match host_name() {
+        name if name.is_empty() => Vec::new(),
+        name => vec![name.clone(), format!("{name}.local")],
     }
 }
 
 impl Config {
+    /// What this relay is called, for people: its host, and where it listens.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{} {}", host_name(), self.listen).trim().to_owned()
+    }
+
     /// The settings of the HTTP output; none when there is to be none.
     #[must_use]
     pub fn http_settings(&self) -> Option<fanlight_http::Settings> {

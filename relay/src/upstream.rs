@@ -42,6 +42,8 @@ pub struct Upstream {
     pub origin: usize,
     /// Where it publishes.
     pub endpoint: Endpoint,
+    /// What this relay is called, for the operator of the source.
+    pub relay: String,
     /// The streams wanted; all of them when empty.
     pub streams: Vec<StreamName>,
     /// Largest encoded frame taken, in bytes.

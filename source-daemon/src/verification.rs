@@ -22,14 +22,14 @@ use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 use fanlight_proto::feed::MAX_STATUS_BYTES;
-use fanlight_proto::message::{FeedbackReport, State, StreamName, ViewerVerdict};
+use fanlight_proto::message::{FeedbackReport, RefusedStreams, State, StreamName, ViewerVerdict};
 use tokio::sync::Notify;
 
 use crate::publisher::FeedbackSink;
 use demand::StreamDemand;
 use ground_truth::PublishedFrame;
 use health::Limits;
-use report::Report;
+use report::{RefusedBy, Report};
 use screen_log::LogEvent;
 use state::{Kind, StreamIndex, VerificationState};
 
@@ -127,6 +127,12 @@ impl StreamHandle {
             .on_published(self.stream, frame);
     }
 
+    /// Which relays do not take it, and why; empty when all do.
+    #[must_use]
+    pub fn refused_by(&self, now: Time) -> Vec<RefusedBy> {
+        self.verifier.shared().state.refused_by(now, self.stream)
+    }
+
     /// Its pictures come from somewhere else now.
     pub fn set_input(&self, input: &str) {
         self.verifier.shared().state.set_input(self.stream, input);
@@ -148,6 +154,17 @@ impl FeedbackSink for Verifier {
 
     fn on_feedback(&self, now: Time, peer: u64, feedback: FeedbackReport) {
         self.update(|state| state.on_feedback(now, peer, &feedback));
+    }
+
+    fn on_refused(&self, now: Time, peer: u64, refused: RefusedStreams) {
+        for news in self.shared().state.on_refused(now, peer, &refused) {
+            let RefusedBy { relay, reason, .. } = news;
+            tracing::warn!(
+                peer,
+                relay,
+                "a relay does not take a stream of this source: {reason}"
+            );
+        }
     }
 
     fn on_gone(&self, now: Time, peer: u64) {

@@ -4,7 +4,7 @@ use std::net::SocketAddrV4;
 
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{DataHeader, ToRelay, ToViewer};
-use fanlight_proto::handshake::{self, Channels, RelayAccess};
+use fanlight_proto::handshake::{self, Channels, RelayAccess, Responder};
 use fanlight_proto::message::{
     Accept, Access, Challenge, Detections, Format, FrameBuffer, FrameHeader, FrameId, Goodbye,
     Join, Pulse, Refusal, Refuse, Repair, Report, State, Status, StreamInfo, StreamKey, Verdict,
@@ -320,9 +320,13 @@ impl MiniRelay {
             .with_request(responder.request())
             .expect("a viewer sends what a relay takes");
         let renewed = self.session.filter(|session| *session == join.session);
+        let admitted = match self.admit(&join) {
+            Ok(admitted) => admitted,
+            Err(refuse) => return Err(sealed(refuse, responder)),
+        };
         let accept = Accept {
             keys: self.keys(),
-            ..self.admit(&join)?
+            ..admitted
         };
 
         let (handshake, channel) = responder
@@ -357,6 +361,9 @@ impl MiniRelay {
                 nonce,
                 refusal: refusal as i32,
                 retry_after_ms,
+                // Some that are no names, as a relay would not send them.
+                streams: ["cam", "two words", "gate"].map(str::to_owned).into(),
+                total_streams: 9,
                 ..Refuse::default()
             });
         }
@@ -469,6 +476,24 @@ pub(crate) fn named_frame_body(
         rate_millihertz: 30_000,
         ..FrameHeader::default()
     })
+}
+
+/// A REFUSE whose names of streams are sealed.
+fn sealed(refuse: Refuse, responder: Responder) -> Refuse {
+    let named = Refuse {
+        streams: refuse.streams.clone(),
+        total_streams: refuse.total_streams,
+        ..Refuse::default()
+    };
+    let (handshake, _) = responder
+        .finish(&named.encode_to_vec())
+        .expect("it is short enough");
+    Refuse {
+        streams: Vec::new(),
+        total_streams: 0,
+        handshake,
+        ..refuse
+    }
 }
 
 fn encoded(message: &ToViewer<'_>) -> Vec<u8> {

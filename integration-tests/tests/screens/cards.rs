@@ -101,7 +101,11 @@ fn cases(env: &TestEnv) -> Vec<Case> {
     vec![
         case("camera-gone", "unplugged", "gone"),
         case("undecodable", "damaged JPEG", "bad"),
-        case("no-such-stream", "no stream lobby", "lobby"),
+        case(
+            "no-such-stream",
+            "no stream lobby; it has bad, gone, stopped",
+            "lobby",
+        ),
         case("source-stopped", "source gone", "stopped"),
         at(
             "relay-unreachable",

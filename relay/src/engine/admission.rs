@@ -4,7 +4,7 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{CONTROL_HEADER, DatagramError, ToViewer, VERSION};
 use fanlight_proto::handshake::{Channel, Channels, HandshakeError, Responder, answer};
 use fanlight_proto::limits::{JOIN_BYTES, KEEP_ALIVE_INTERVAL, SESSION_IDLE};
-use fanlight_proto::message::{Accept, Access, Challenge, Join, Refusal, Refuse};
+use fanlight_proto::message::{Accept, Access, Challenge, Join, Refusal, Refuse, StreamName};
 use prost::Message as _;
 
 use super::auth::{Auth, SecureChannel};
@@ -19,6 +19,10 @@ use super::{Engine, encoded, goodbye};
 
 /// Longest list of streams: with the header, a handshake's bytes and its seal it is no longer than a JOIN.
 const MAX_LIST: usize = JOIN_BYTES - CONTROL_HEADER - 96;
+
+/// Streams that are named to who asks for another: as many as one sentence on a card holds, and of the longest names far
+/// fewer bytes than a JOIN has.
+const MAX_NAMED_STREAMS: usize = 8;
 
 impl Engine {
     /// An address that has not proved itself gets one datagram, smaller than the padded JOIN, and no state is
@@ -150,7 +154,9 @@ impl Engine {
             Ok(stream) => stream.alias,
             Err((refusal, detail)) => {
                 self.spend_refused(now, from, join, responder.as_ref());
-                return self.refuse(now, from, join, refusal, &detail);
+                let mut refuse = self.refusal(now, from, join, refusal, &detail);
+                self.name_streams(&mut refuse, responder);
+                return self.send(from, &ToViewer::Refuse(refuse));
             }
         };
 
@@ -376,6 +382,48 @@ impl Engine {
 
     /// Refuses a JOIN. The answer is in the clear: it says which kind of refusal, and nothing of the viewer or its stream.
     fn refuse(&mut self, now: Time, to: Route, join: &Join, refusal: Refusal, detail: &str) {
+        let refuse = self.refusal(now, to, join, refusal, detail);
+        self.send(to, &ToViewer::Refuse(refuse));
+    }
+
+    /// Adds which streams there are to a refusal for want of one: sealed where a key is asked for.
+    fn name_streams(&self, refuse: &mut Refuse, responder: Option<Responder>) {
+        if refuse.refusal() != Refusal::NoSuchStream {
+            return;
+        }
+
+        let streams = || self.streams.iter().map(|stream| &stream.name);
+        let is_canary = |name: &StreamName| streams().any(|other| other.canary() == *name);
+        let mut names: Vec<_> = streams().filter(|name| !is_canary(name)).collect();
+        let total = names.len();
+        names.truncate(MAX_NAMED_STREAMS);
+
+        let named = Refuse {
+            streams: names.iter().map(ToString::to_string).collect(),
+            total_streams: u32::try_from(total).unwrap_or(u32::MAX),
+            ..Refuse::default()
+        };
+
+        match responder.map(|responder| responder.finish(&named.encode_to_vec())) {
+            Some(Ok((handshake, _))) => refuse.handshake = handshake,
+            // Whoever sent a bad point for a key learns no names.
+            Some(Err(_)) => {}
+            None => {
+                refuse.streams = named.streams;
+                refuse.total_streams = named.total_streams;
+            }
+        }
+    }
+
+    /// Counts and logs the refusal of a JOIN. Returns what its viewer is told.
+    fn refusal(
+        &mut self,
+        now: Time,
+        to: Route,
+        join: &Join,
+        refusal: Refusal,
+        detail: &str,
+    ) -> Refuse {
         self.counts.refusals += 1;
         if let Some(count) = self.log_limits.refused_joins.note(now) {
             let name = label(None, &join.name);
@@ -388,14 +436,13 @@ impl Engine {
             Refusal::Busy | Refusal::Version | Refusal::Key | Refusal::Unspecified => 2_000,
         };
 
-        let refuse = Refuse {
+        Refuse {
             nonce: join.nonce,
             refusal: refusal.into(),
             message: refusal_text(refusal).to_owned(),
             retry_after_ms,
-        };
-
-        self.send(to, &ToViewer::Refuse(refuse));
+            ..Refuse::default()
+        }
     }
 }
 

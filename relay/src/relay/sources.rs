@@ -162,6 +162,7 @@ impl Upstreams {
         let upstream = Upstream {
             origin,
             endpoint: endpoint.clone(),
+            relay: self.config.name(),
             streams: self.config.streams.clone(),
             max_frame_bytes: self.config.max_frame_bytes,
             stale,

@@ -12,7 +12,9 @@ use fanlight_daemon::{Shutdown, clock};
 use fanlight_live::{Problem, StreamTable};
 use fanlight_proto::clock::Time;
 use fanlight_proto::feed::{self, ANSWER_TOPIC};
-use fanlight_proto::message::{CheckedFrame, FeedbackReport, StreamName, parse_frame};
+use fanlight_proto::message::{
+    CheckedFrame, FeedbackReport, RefusedStream, RefusedStreams, StreamName, parse_frame,
+};
 use fanlight_proto::zmtp::{Encoder, Event, MAX_UPSTREAM};
 use tokio::sync::watch;
 
@@ -25,6 +27,9 @@ const TOO_OLD: Duration = Duration::from_millis(250);
 
 /// When all pictures have been too old for so long, the source is slow, and an old picture is better than none.
 const CATCH_UP: Duration = Duration::from_millis(500);
+
+/// Between two messages that say which streams are not taken.
+const REFUSED_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a connection was opened for.
 pub(super) struct Agreed {
@@ -45,6 +50,8 @@ pub(super) struct Session<'a> {
     listing: Listing,
     /// Of the newest feedback.
     sequence: u64,
+    /// When the source may be told again which of its streams are not taken.
+    refused_due: Time,
 }
 
 impl<'a> Session<'a> {
@@ -69,6 +76,7 @@ impl<'a> Session<'a> {
             shutdown,
             listing: Listing::new(ask_at),
             sequence: 0,
+            refused_due: Time::default(),
         }
     }
 
@@ -189,7 +197,30 @@ impl<'a> Session<'a> {
             self.send(|encoder| encoder.upstream(&probe))?;
         }
 
+        if self.refused_due <= now && std::mem::take(&mut self.receiver.has_refused) {
+            self.refused_due = now + REFUSED_INTERVAL;
+            self.send_refused(now)?;
+        }
+
         Ok(())
+    }
+
+    /// Which streams are not taken.
+    fn send_refused(&mut self, now: Time) -> Result<(), ConnectionError> {
+        let sources = self.receiver.table.sources().all(now).into_iter();
+        let refused = sources
+            .filter(|source| source.origin == self.upstream.origin)
+            .flat_map(|source| source.refused);
+        let streams = refused.map(|(stream, why)| RefusedStream {
+            stream: stream.to_string(),
+            reason: why.to_string(),
+        });
+
+        let message = feed::encode_refused(RefusedStreams {
+            relay: self.upstream.relay.clone(),
+            streams: streams.collect(),
+        });
+        self.send(|encoder| encoder.upstream(&message))
     }
 
     fn send_feedback(&mut self, report: FeedbackReport) -> Result<(), ConnectionError> {
@@ -242,6 +273,8 @@ struct FeedReceiver<'a> {
     catch_up: CatchUp,
     same_clock: bool,
     heard: bool,
+    /// Whether a frame was refused since the source was told.
+    has_refused: bool,
     /// When the last message came.
     last: Time,
 }
@@ -265,6 +298,7 @@ impl<'a> FeedReceiver<'a> {
             catch_up: CatchUp::new(clock_id),
             same_clock: false,
             heard: false,
+            has_refused: false,
             last: now,
         }
     }
@@ -313,6 +347,7 @@ impl<'a> FeedReceiver<'a> {
         if !frame.jpeg.is_empty() && self.catch_up.skips(self.last, &frame) {
             self.table.skip(origin, &frame);
         } else if let Err(refused) = self.table.publish(origin, frame, body, self.last) {
+            self.has_refused = true;
             self.refuse(&refused);
         }
     }

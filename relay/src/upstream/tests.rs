@@ -94,6 +94,7 @@ impl Subscription {
         let upstream = Upstream {
             origin: 0,
             endpoint: endpoint.parse().unwrap(),
+            relay: "test".to_owned(),
             streams: streams.iter().map(|name| name.parse().unwrap()).collect(),
             max_frame_bytes,
             stale: Duration::from_millis(500),

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use fanlight_proto::clock::Time;
-use fanlight_proto::message::{FeedbackReport, ViewerVerdict};
+use fanlight_proto::message::{FeedbackReport, RefusedStreams, ViewerVerdict};
 
 /// Listens to relays. Called on the publisher's thread, which sends frames: each call must return at once.
 pub trait FeedbackSink: fmt::Debug + Send + Sync {
@@ -13,6 +13,9 @@ pub trait FeedbackSink: fmt::Debug + Send + Sync {
 
     /// A relay says who watches and what they saw. It has proved by the feed key, where there is one, that it may.
     fn on_feedback(&self, now: Time, peer: u64, feedback: FeedbackReport);
+
+    /// A relay says which streams of this source it does not take.
+    fn on_refused(&self, now: Time, peer: u64, refused: RefusedStreams);
 
     /// The peer has gone.
     fn on_gone(&self, now: Time, peer: u64);
@@ -34,6 +37,8 @@ impl FeedbackSink for NullSink {
     fn on_subscriptions(&self, _: Time, _: u64, _: &[Vec<u8>]) {}
 
     fn on_feedback(&self, _: Time, _: u64, _: FeedbackReport) {}
+
+    fn on_refused(&self, _: Time, _: u64, _: RefusedStreams) {}
 
     fn on_gone(&self, _: Time, _: u64) {}
 

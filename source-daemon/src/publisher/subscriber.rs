@@ -223,6 +223,10 @@ impl Peer<'_> {
                     .sink()
                     .on_feedback(now, self.registration.number, report);
             }
+            Ok(FromRelay::Refused(refused)) => {
+                let sink = self.hub.sink();
+                sink.on_refused(now, self.registration.number, refused);
+            }
             Err(dropped) => self.hub.drop_feedback(self.name, &dropped),
         }
     }

@@ -271,9 +271,15 @@ impl StreamPipeline {
             format!(" ({reason})")
         };
 
+        let refused = self.publisher.handle().refused_by(now);
+        let refused: String = refused
+            .iter()
+            .map(|by| format!("; not taken by the relay {}: {}", by.relay, by.reason))
+            .collect();
+
         let stats = self.publisher.publisher().stats();
         Some(format!(
-            "{}: {}{reason}, {:.1} frames/s to {} subscribers; {} skipped before encoding, {} before sending",
+            "{}: {}{reason}, {:.1} frames/s to {} subscribers; {} skipped before encoding, {} before sending{refused}",
             self.input,
             state.label(),
             frames as f64 / length.as_secs_f64(),

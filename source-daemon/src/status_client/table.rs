@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::verification::health::severity_of;
 use crate::verification::report::{Latency, Report, Screen, Stream};
-use crate::verification::sanitize::sanitize;
+use crate::verification::sanitize::{sanitize, sanitize_reason};
 
 /// A column: its title, and whether it is text, which stands on the left.
 const COLUMNS: [(&str, bool); 17] = [
@@ -91,7 +91,7 @@ fn stream_line(stream: &Stream) -> String {
     let reason = if stream.reason.is_empty() {
         String::new()
     } else {
-        format!(" ({})", sanitize(&stream.reason))
+        format!(" ({})", sanitize_reason(&stream.reason))
     };
 
     let Stream {
@@ -104,9 +104,16 @@ fn stream_line(stream: &Stream) -> String {
         ..
     } = stream;
 
-    format!(
+    let mut line = format!(
         "{name}: {input}, {state}{reason}; {frames_published} frames, {viewers} viewers, {clients} HTTP clients\n"
-    )
+    );
+
+    for refused in &stream.refused_by {
+        let [relay, reason] = [&refused.relay, &refused.reason].map(|text| sanitize_reason(text));
+        let _ = writeln!(line, "{name}: not taken by the relay {relay}: {reason}");
+    }
+
+    line
 }
 
 fn cells(screen: &Screen) -> [String; COLUMNS.len()] {
@@ -159,7 +166,7 @@ fn reason_line(screen: &Screen) -> Option<String> {
         "{}: {}: {}\n",
         sanitize(name),
         health(screen),
-        sanitize(&screen.reason)
+        sanitize_reason(&screen.reason)
     ))
 }
 
@@ -236,7 +243,7 @@ fn aligned(rows: impl Iterator<Item = [String; COLUMNS.len()]>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verification::report::{Errors, Frames, Percentiles, Shown};
+    use crate::verification::report::{Errors, Frames, Percentiles, RefusedBy, Shown};
 
     fn percentiles(p50: f64) -> Percentiles {
         Percentiles {
@@ -338,6 +345,25 @@ mod tests {
         );
 
         assert!(!text.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn a_stream_that_a_relay_does_not_take_has_a_line_with_the_reason() {
+        let stream = Stream {
+            name: "cam".into(),
+            refused_by: vec![RefusedBy {
+                peer: 1,
+                relay: "lobby 0.0.0.0:5004".into(),
+                reason: "source 1 has it".into(),
+            }],
+            ..Stream::default()
+        };
+        let text = render(&[Report {
+            streams: vec![stream],
+            ..Report::default()
+        }]);
+        let line = "\ncam: not taken by the relay lobby 0.0.0.0:5004: source 1 has it\n";
+        assert!(text.contains(line), "{text}");
     }
 
     #[test]

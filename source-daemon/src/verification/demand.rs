@@ -1,8 +1,17 @@
-//! Who watches a stream, as relays say. A subscriber that sends no feedback watches what it subscribes to.
+//! Who watches a stream, as relays say, and which relays do not take it. A subscriber that sends no feedback watches what it
+//! subscribes to.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
-use fanlight_proto::message::FeedbackReport;
+use std::time::Duration;
+
+use fanlight_proto::clock::Time;
+use fanlight_proto::message::{FeedbackReport, RefusedStreams};
+
+use super::sanitize::sanitize_reason;
+
+/// A relay repeats each second which streams it does not take.
+const REFUSED_FOR: Duration = Duration::from_millis(2500);
 
 /// Whether anybody watches a stream, for the loop that runs its input.
 #[derive(Debug, Default)]
@@ -38,6 +47,16 @@ impl StreamDemand {
 pub(super) struct RelayPeer {
     topics: Vec<Vec<u8>>,
     feedback: Option<FeedbackState>,
+    refusals: Option<Refusals>,
+}
+
+/// What a relay said last of streams that it does not take.
+#[derive(Debug)]
+struct Refusals {
+    at: Time,
+    relay: String,
+    /// For each stream here.
+    reasons: Vec<Option<String>>,
 }
 
 /// The newest feedback of a relay.
@@ -86,6 +105,45 @@ impl RelayPeer {
         });
     }
 
+    /// Takes note of streams that the relay does not take; `names` are the streams here, in order. Returns the name of the
+    /// relay and the reason of each that is news.
+    pub(super) fn on_refused<'a>(
+        &mut self,
+        now: Time,
+        refused: &RefusedStreams,
+        names: impl Iterator<Item = &'a str>,
+    ) -> Vec<(String, String)> {
+        let reasons = names.map(|name| {
+            let found = refused.streams.iter().find(|it| it.stream == name);
+            found.map(|it| sanitize_reason(&it.reason))
+        });
+        let refusals = Refusals {
+            at: now,
+            relay: sanitize_reason(&refused.relay),
+            reasons: reasons.collect(),
+        };
+
+        let is_news = |(index, reason): &(usize, String)| {
+            self.refusal(now, *index).is_none_or(|it| it.1 != reason)
+        };
+        let told = refusals.reasons.iter().cloned().enumerate();
+        let news = told
+            .filter_map(|(index, reason)| Some((index, reason?)))
+            .filter(is_news)
+            .map(|(_, reason)| (refusals.relay.clone(), reason))
+            .collect();
+        self.refusals = Some(refusals);
+        news
+    }
+
+    /// Why the relay does not take stream `index`, behind its name; none when it does.
+    pub(super) fn refusal(&self, now: Time, index: usize) -> Option<(&str, &str)> {
+        let refusals = self.refusals.as_ref()?;
+        let reason = refusals.reasons.get(index)?.as_deref()?;
+        let is_recent = now.saturating_since(refusals.at) < REFUSED_FOR;
+        is_recent.then_some((&refusals.relay, reason))
+    }
+
     pub(super) const fn feedback_state(&self) -> Option<&FeedbackState> {
         self.feedback.as_ref()
     }
@@ -113,7 +171,7 @@ impl RelayPeer {
 
 #[cfg(test)]
 mod tests {
-    use fanlight_proto::message::Demand;
+    use fanlight_proto::message::{Demand, RefusedStream};
 
     use super::*;
 
@@ -162,6 +220,30 @@ mod tests {
         assert_eq!(peer.demand(0, b"cam/"), (true, 0, 1));
         update(&mut peer, &feedback(1, 3, &[]));
         assert_eq!(peer.demand(0, b"cam/"), (false, 0, 0));
+    }
+
+    #[test]
+    fn a_refusal_is_news_once_and_holds_while_it_is_repeated() {
+        let mut peer = RelayPeer::default();
+        let refused = RefusedStreams {
+            relay: "lobby\u{1b} 0.0.0.0:5004".into(),
+            streams: vec![RefusedStream {
+                stream: "cam.canary".into(),
+                reason: "taken".into(),
+            }],
+        };
+        let tell = |peer: &mut RelayPeer, at| {
+            peer.on_refused(at, &refused, ["cam", "cam.canary"].into_iter())
+        };
+
+        let now = Time::default() + REFUSED_FOR;
+        assert_eq!(tell(&mut peer, now).len(), 1);
+        assert!(tell(&mut peer, now).is_empty(), "the same again");
+        assert_eq!(peer.refusal(now, 0), None);
+        let known = peer.refusal(now, 1);
+        assert_eq!(known, Some(("lobby? 0.0.0.0:5004", "taken")));
+        assert_eq!(peer.refusal(now + REFUSED_FOR, 1), None);
+        assert_eq!(tell(&mut peer, now + REFUSED_FOR).len(), 1);
     }
 
     #[test]

@@ -74,6 +74,20 @@ pub struct Stream {
     pub viewers: u32,
     /// Clients over HTTP, over all relays.
     pub clients: u32,
+    /// Relays that do not take it.
+    pub refused_by: Vec<RefusedBy>,
+}
+
+/// A relay that does not take a stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RefusedBy {
+    /// The connection it came on.
+    pub peer: u64,
+    /// What it calls itself.
+    pub relay: String,
+    /// Why it does not take it.
+    pub reason: String,
 }
 
 /// A relay.

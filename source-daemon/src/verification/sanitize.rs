@@ -1,5 +1,7 @@
 //! Names as viewers give them, made fit to be shown: they may say anything.
 
+use fanlight_proto::limits::MAX_REASON;
+
 /// Longest name or address that is kept, in bytes: what a viewer may give itself (`MAX_VIEWER_NAME`), and a long address.
 pub const MAX_TEXT: usize = 64;
 
@@ -7,10 +9,20 @@ pub const MAX_TEXT: usize = 64;
 /// the direction of writing or break a line.
 #[must_use]
 pub fn sanitize(text: &str) -> String {
+    sanitize_up_to(text, MAX_TEXT)
+}
+
+/// The same for a reason, which may have [`MAX_REASON`] bytes.
+#[must_use]
+pub fn sanitize_reason(text: &str) -> String {
+    sanitize_up_to(text, MAX_REASON)
+}
+
+fn sanitize_up_to(text: &str, limit: usize) -> String {
     let plain = |character: char| if is_plain(character) { character } else { '?' };
-    let mut sanitize: String = text.chars().take(MAX_TEXT).map(plain).collect();
-    sanitize.truncate(sanitize.floor_char_boundary(MAX_TEXT));
-    sanitize
+    let mut sanitized: String = text.chars().take(limit).map(plain).collect();
+    sanitized.truncate(sanitized.floor_char_boundary(limit));
+    sanitized
 }
 
 fn is_plain(character: char) -> bool {

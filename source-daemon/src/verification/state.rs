@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
-use fanlight_proto::message::{FeedbackReport, State, StreamName, ViewerReport};
+use fanlight_proto::message::{FeedbackReport, RefusedStreams, State, StreamName, ViewerReport};
 
 use super::demand::{RelayPeer, StreamDemand};
 use super::ground_truth::{GroundTruth, PublishedFrame};
 use super::health::{Limits, ScreenHealth};
+use super::report::RefusedBy;
 use super::screen_log::HealthChanges;
 use super::viewer::{Reference, Viewer};
 use reporting::SummaryState;
@@ -186,6 +187,33 @@ impl VerificationState {
         }
 
         self.count_demand()
+    }
+
+    /// A relay does not take some streams. Returns which of these refusals are news.
+    pub fn on_refused(&mut self, now: Time, peer: u64, refused: &RefusedStreams) -> Vec<RefusedBy> {
+        let streams = self.streams.iter().map(|stream| stream.name.as_str());
+        let relay = self.peers.entry(peer).or_default();
+        let news = relay.on_refused(now, refused, streams);
+        news.into_iter()
+            .map(|(relay, reason)| RefusedBy {
+                peer,
+                relay,
+                reason,
+            })
+            .collect()
+    }
+
+    /// Which relays do not take a stream.
+    pub fn refused_by(&self, now: Time, stream: StreamIndex) -> Vec<RefusedBy> {
+        let refusals = self.peers.iter().filter_map(|(peer, known)| {
+            let (relay, reason) = known.refusal(now, stream.0)?;
+            Some(RefusedBy {
+                peer: *peer,
+                relay: relay.to_owned(),
+                reason: reason.to_owned(),
+            })
+        });
+        refusals.collect()
     }
 
     /// See [`FeedbackSink::on_gone`](crate::publisher::FeedbackSink::on_gone). Returns whether a stream gained its first viewer or lost its last.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{
-    NotShown, Refusal, Refuse, State, Status, StreamInfo, truncate_reason,
+    NotShown, Refusal, Refuse, State, Status, StreamInfo, StreamName, truncate_reason,
 };
 
 /// A picture older than this no longer passes for live, unless its stream has frames more rarely (promise P5: a card
@@ -27,6 +27,9 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_millis(1500);
 /// Why datagrams do not get to a relay is told for so long after the last failure; one is sent each second or more.
 const UNREACHABLE_TIMEOUT: Duration = Duration::from_secs(4);
 
+/// Streams of the relay that are named when it does not have the one asked for.
+const MAX_NAMED_STREAMS: usize = 8;
+
 /// What a screen should say, frames or not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum LinkState {
@@ -40,7 +43,12 @@ pub enum LinkState {
     /// The relay has no stream yet.
     NoStreams,
     /// The relay has streams, but not this one.
-    NoSuchStream(String),
+    NoSuchStream {
+        /// The one asked for.
+        wanted: String,
+        /// Those that it has, as text; empty when it does not say.
+        others: String,
+    },
     /// The relay answered with another stream than the one asked for.
     OtherStream,
     /// The relay and this viewer do not agree about keys, and why.
@@ -72,7 +80,7 @@ impl LinkState {
             Self::Connecting | Self::Unreachable(_) => "connecting",
             Self::OtherVersion => "version",
             Self::NoStreams => "no-streams",
-            Self::NoSuchStream(_) => "no-such-stream",
+            Self::NoSuchStream { .. } => "no-such-stream",
             Self::OtherStream => "other-stream",
             Self::NoKey(_) => "no-key",
             Self::Busy(_) => "busy",
@@ -104,7 +112,7 @@ impl LinkState {
             Self::Camera { .. } => 1,
             Self::SourceGone => 2,
             Self::NoFrames => 3,
-            Self::NoSuchStream(_) | Self::OtherStream => 4,
+            Self::NoSuchStream { .. } | Self::OtherStream => 4,
             Self::NoStreams => 5,
             Self::Busy(_) => 6,
             Self::NoKey(_) => 7,
@@ -119,7 +127,10 @@ impl LinkState {
         match refuse.refusal() {
             Refusal::Version => Self::OtherVersion,
             Refusal::NoStreams => Self::NoStreams,
-            Refusal::NoSuchStream => Self::NoSuchStream(wanted.to_owned()),
+            Refusal::NoSuchStream => Self::NoSuchStream {
+                wanted: wanted.to_owned(),
+                others: named_streams(refuse),
+            },
             Refusal::Key => Self::NoKey("the relay does not know this viewer's key"),
             Refusal::Busy | Refusal::Unspecified => {
                 Self::Busy(Duration::from_millis(refuse.retry_after_ms.into()))
@@ -136,7 +147,12 @@ impl fmt::Display for LinkState {
             Self::Unreachable(why) => write!(f, "no answer from the relay: {why}"),
             Self::OtherVersion => f.write_str("the relay speaks another version"),
             Self::NoStreams => f.write_str("the relay has no stream yet"),
-            Self::NoSuchStream(name) => write!(f, "the relay has no stream {name}"),
+            Self::NoSuchStream { wanted, others } if others.is_empty() => {
+                write!(f, "the relay has no stream {wanted}")
+            }
+            Self::NoSuchStream { wanted, others } => {
+                write!(f, "the relay has no stream {wanted}; it has {others}")
+            }
             Self::OtherStream => f.write_str("the relay answered with another stream"),
             Self::NoKey(why) => f.write_str(why),
             Self::Busy(_) => f.write_str("the relay serves as many viewers as it may"),
@@ -156,6 +172,23 @@ impl fmt::Display for LinkState {
             Self::NotShown(reason) => f.write_str(reason.label()),
             Self::Live => f.write_str("live"),
         }
+    }
+}
+
+/// The streams that a REFUSE names, as text.
+fn named_streams(refuse: &Refuse) -> String {
+    let names = refuse.streams.iter().take(MAX_NAMED_STREAMS);
+    // What is no name of a stream could be anything.
+    let names: Vec<_> = names
+        .filter_map(|name| name.parse::<StreamName>().ok())
+        .collect();
+    let text: Vec<_> = names.iter().map(StreamName::as_str).collect();
+    let text = text.join(", ");
+    match refuse.total_streams as usize {
+        total if total > names.len() && !names.is_empty() => {
+            format!("{text} and {} more", total - names.len())
+        }
+        _ => text,
     }
 }
 

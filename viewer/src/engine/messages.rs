@@ -229,7 +229,7 @@ impl Engine {
             return false;
         };
 
-        if matches!(link_state, LinkState::NoSuchStream(_))
+        if matches!(link_state, LinkState::NoSuchStream { .. })
             && self.paths.iter().all(|path| path.session.is_none())
         {
             self.release_sticky_stream(now);

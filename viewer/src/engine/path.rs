@@ -387,7 +387,7 @@ impl Path {
             return None;
         }
 
-        let link_state = LinkState::of_refusal(refuse, shared.wanted());
+        let link_state = LinkState::of_refusal(&self.opened_refusal(refuse), shared.wanted());
         let retry = match link_state {
             LinkState::Busy(after) => after.clamp(BUSY_RETRY.0, BUSY_RETRY.1),
             _ => {
@@ -400,6 +400,25 @@ impl Path {
         self.begin(now + shared.rng.shorten(retry), shared);
         self.link.on_refusal(link_state.clone(), now + retry);
         Some(link_state)
+    }
+
+    /// A REFUSE with the streams that it names, which are sealed where a key is asked for.
+    fn opened_refusal(&mut self, refuse: &Refuse) -> Refuse {
+        let mut opened = refuse.clone();
+        if self.access.kind() != Access::Open {
+            let handshake = self.handshake.as_mut();
+            let payload =
+                handshake.and_then(|(initiator, _)| initiator.finish(&refuse.handshake).ok());
+            let named = payload.and_then(|(payload, _)| Refuse::decode(&payload[..]).ok());
+            let Refuse {
+                streams,
+                total_streams,
+                ..
+            } = named.unwrap_or_default();
+            opened.streams = streams;
+            opened.total_streams = total_streams;
+        }
+        opened
     }
 
     /// Whether `refuse` says that there is nothing to list.

@@ -108,7 +108,7 @@ fn a_name_that_two_sources_have_is_told_everywhere() {
         (readyz(&site) == 200).then_some(())
     });
 
-    let _second = env
+    let refused_source = env
         .program("source")
         .flag("stream", "cam")
         .flag("publish", &second)
@@ -116,6 +116,21 @@ fn a_name_that_two_sources_have_is_told_everywhere() {
         .ready();
 
     wait_problem(&site, &["source 2", "stream cam", "source 1 has a stream"]);
+    let why = "source 1 has a stream of that name: give one of the two another name";
+    refused_source.says(&["a relay does not take a stream", why]);
+    until("the service manager is told", SOON, || {
+        let started = refused_source.started();
+        let notes = refused_source.manager().since(started, "STATUS=");
+        notes
+            .iter()
+            .any(|note| note.text.contains(why))
+            .then_some(())
+    });
+    let status = || env.program("source").flags("status").flag("at", &second);
+    let listen = env.relay_address(0).to_string();
+    status()
+        .ends_with(0)
+        .says(&["cam: not taken by the relay", &listen, why]);
     let refused = site.get("/api/sources").json()["sources"][1]["refused"].clone();
     assert!(refused["cam"].is_string(), "{refused}");
     let metrics = String::from_utf8(site.get("/metrics").body).unwrap();
@@ -129,6 +144,13 @@ fn a_name_that_two_sources_have_is_told_everywhere() {
     until("the second has the name", SOON, || {
         let sources = site.get("/api/sources").json();
         (sources["sources"][1]["refused"] == json!({})).then_some(())
+    });
+    until("its source says nothing of that any more", SOON, || {
+        let (_, program) = status().run();
+        let lines = program.log().matching(0, "");
+        let out = lines.iter().filter(|line| line.from == "out");
+        let out: String = out.map(|line| line.text.as_str()).collect();
+        (out.contains("cam: ") && !out.contains("not taken")).then_some(())
     });
 }
 

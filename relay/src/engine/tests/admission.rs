@@ -139,6 +139,20 @@ fn joins_that_cannot_be_met_are_refused_with_the_reason() {
         assert_eq!(refusal(&mut rig, wanted), Refusal::NoSuchStream);
     }
 
+    for n in 0..20 {
+        rig.frame(&format!("gate{n:02}"), 1, 100, 0);
+        rig.frame(&format!("gate{n:02}.canary"), 1, 100, 0);
+    }
+    let wanted = Join {
+        stream: "other".into(),
+        ..join(1)
+    };
+    let Said::Refuse(refuse) = rig.ask(viewer(1), wanted) else {
+        panic!()
+    };
+    assert_eq!((refuse.streams.len(), refuse.total_streams), (8, 21));
+    assert_eq!(refuse.streams[..2], ["cam", "gate00"]);
+
     let future = ToRelay::Join(Join {
         version: VERSION + 1,
         ..join(1)

@@ -334,6 +334,31 @@ fn a_recorded_join_that_was_refused_opens_no_session_later() {
 }
 
 #[test]
+fn the_streams_that_there_are_are_named_to_who_has_a_key_and_to_nobody_else() {
+    for (mut rig, access) in [(psk(), with_psk()), (keys(&[4]), with_key(4))] {
+        rig.frame("gate", 1, 100, 0);
+        rig.frame("gate.canary", 1, 100, 0);
+        let (join, _) = good_join(&mut rig, viewer(1), 7, &ViewerAccess::Open);
+        let wanted = Join {
+            stream: "lobby".into(),
+            ..join
+        };
+
+        let (join, initiator) = asking(wanted, &access);
+        let Said::Refuse(refuse) = only(rig.say(viewer(1), &ToRelay::Join(join))) else {
+            panic!()
+        };
+        assert_eq!(refuse.refusal(), Refusal::NoSuchStream);
+        assert!(refuse.streams.is_empty() && refuse.total_streams == 0);
+
+        let (payload, _) = initiator.unwrap().finish(&refuse.handshake).unwrap();
+        let named = Refuse::decode(&payload[..]).unwrap();
+        assert_eq!(named.streams, ["cam", "gate"], "canaries are not named");
+        assert_eq!(named.total_streams, 2);
+    }
+}
+
+#[test]
 fn what_a_join_asks_for_cannot_be_rewritten_on_its_way() {
     for (mut rig, access) in [(psk(), with_psk()), (keys(&[4]), with_key(4))] {
         rig.frame("other", 1, 100, 0);

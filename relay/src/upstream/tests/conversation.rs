@@ -99,6 +99,7 @@ fn serve(
                         publish(&mut connection, ANSWER_TOPIC, body)?;
                     }
                 }
+                FromRelay::Refused(_) => {}
             },
             Some(_) => {}
             None if clock::now() >= due => {

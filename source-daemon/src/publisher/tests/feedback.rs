@@ -5,7 +5,7 @@ use fanlight_proto::feed::{
     MAX_STATUS_BYTES, MAX_VERDICTS, encode_clock_probe, encode_feedback, parse_answer, status_topic,
 };
 use fanlight_proto::keys::FeedKey;
-use fanlight_proto::message::{Demand, FeedbackReport, Verdict, ViewerVerdict};
+use fanlight_proto::message::{Demand, FeedbackReport, RefusedStreams, Verdict, ViewerVerdict};
 use fanlight_proto::zmtp::MAX_UPSTREAM;
 
 use super::super::upstream_limiter::MESSAGES_PER_SECOND;
@@ -29,6 +29,8 @@ impl FeedbackSink for Notebook {
     fn on_feedback(&self, _: Time, peer: u64, feedback: FeedbackReport) {
         self.feedback.lock().push((peer, feedback));
     }
+
+    fn on_refused(&self, _: Time, _: u64, _: RefusedStreams) {}
 
     fn on_gone(&self, _: Time, peer: u64) {
         self.gone.lock().push(peer);

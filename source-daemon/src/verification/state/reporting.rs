@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 
-use super::{Key, Kind, Row, Stream, VerificationState};
+use super::{Key, Kind, Row, Stream, StreamIndex, VerificationState};
 use crate::verification::health::{BLIND_AFTER, ScreenHealth};
 use crate::verification::report::{self, Report};
 use crate::verification::screen_log::{LogEvent, MAX_NAMED, SUMMARY_INTERVAL, Summary};
@@ -38,11 +38,32 @@ impl VerificationState {
                 blind_after_ms: millis(BLIND_AFTER.as_micros() as f64),
                 history_size: self.history,
             },
-            streams: self.streams.iter().map(told_stream).collect(),
+            streams: (0..self.streams.len())
+                .map(|index| self.told_stream(now, StreamIndex(index)))
+                .collect(),
             relays: self.relays(),
             screens,
             screens_left_out: 0,
             screens_refused: self.left_out,
+        }
+    }
+
+    fn told_stream(&self, now: Time, index: StreamIndex) -> report::Stream {
+        let stream = &self.streams[index.0];
+        let (viewers, clients) = stream.demand.counts();
+        report::Stream {
+            name: stream.name.to_string(),
+            canary: stream.kind == Kind::Canary,
+            input: stream.input.clone(),
+            state: stream.state.label().to_owned(),
+            reason: stream.reason.clone(),
+            epoch: format!("{:016x}", stream.truths.epoch()),
+            frames_published: stream.truths.total(),
+            truth_known: stream.truths.has_truth(),
+            watched: stream.demand.is_watched(),
+            viewers,
+            clients,
+            refused_by: self.refused_by(now, index),
         }
     }
 
@@ -191,23 +212,6 @@ impl VerificationState {
                 .map(|row| format!("{} {} {}", row.viewer.name, row.viewer.address, row.health))
                 .collect(),
         }
-    }
-}
-
-fn told_stream(stream: &Stream) -> report::Stream {
-    let (viewers, clients) = stream.demand.counts();
-    report::Stream {
-        name: stream.name.to_string(),
-        canary: stream.kind == Kind::Canary,
-        input: stream.input.clone(),
-        state: stream.state.label().to_owned(),
-        reason: stream.reason.clone(),
-        epoch: format!("{:016x}", stream.truths.epoch()),
-        frames_published: stream.truths.total(),
-        truth_known: stream.truths.has_truth(),
-        watched: stream.demand.is_watched(),
-        viewers,
-        clients,
     }
 }
 

@@ -252,7 +252,10 @@ fn who_may_show_any_stream_stays_with_the_one_it_got() {
     assert_eq!(world.relay().wanted, STREAM);
     assert_eq!(
         world.link_state_at(ms(2500)),
-        LinkState::NoSuchStream(STREAM.into())
+        LinkState::NoSuchStream {
+            wanted: STREAM.into(),
+            others: "cam, gate and 7 more".into()
+        }
     );
 
     world.run_until(ms(5500));

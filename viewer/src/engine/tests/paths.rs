@@ -148,7 +148,10 @@ fn of_a_stream_that_no_relay_knows_the_answer_that_tells_most_is_shown() {
     world.run_until(ms(500));
     assert_eq!(
         world.link_state_at(ms(500)),
-        LinkState::NoSuchStream(String::new())
+        LinkState::NoSuchStream {
+            wanted: String::new(),
+            others: "cam, gate and 7 more".into()
+        }
     );
 
     world.relays[1] = Some(MiniRelay::new(5));

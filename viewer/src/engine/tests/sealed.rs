@@ -51,6 +51,15 @@ fn who_has_the_key_sees_every_frame() {
 }
 
 #[test]
+fn which_streams_a_relay_with_a_key_has_is_told_sealed() {
+    let mut world = psk_world(7);
+    world.relay().refusal = Some((Refusal::NoSuchStream, 0));
+    world.run_until(ms(500));
+    let told = world.link_state_at(ms(500)).to_string();
+    assert!(told.ends_with("; it has cam, gate and 7 more"), "{told}");
+}
+
+#[test]
 fn a_viewer_with_a_key_of_its_own_joins_the_relay_it_knows_and_no_other() {
     let own = PrivateKey::new([3; 32]);
     let relay = PrivateKey::new([4; 32]);
