@@ -18,6 +18,7 @@ mod interop;
 mod load;
 mod metrics;
 mod nginx;
+mod oracle;
 mod packages;
 mod recording;
 mod recovery;
