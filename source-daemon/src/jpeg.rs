@@ -40,8 +40,16 @@ pub enum JpegError {
     #[error("{0}")]
     Fault(Fault),
     /// turbojpeg found an error in the picture.
-    #[error("JPEG is damaged: {0}")]
+    #[error("the JPEG is damaged: {}", words(.0))]
     Codec(#[from] turbojpeg::Error),
+}
+
+/// What libjpeg says, without the name of the library.
+fn words(error: &turbojpeg::Error) -> String {
+    match error {
+        turbojpeg::Error::TurboJpegError(words) => words.clone(),
+        error => error.to_string(),
+    }
 }
 
 impl JpegError {
