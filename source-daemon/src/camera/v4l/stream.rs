@@ -45,6 +45,8 @@ pub(super) struct Capture {
     returned: Option<Time>,
     /// From the capture of the last picture until it came out of the driver.
     usual_age: Option<Duration>,
+    /// Since when all pictures are damaged.
+    damaged_since: Option<Time>,
 }
 
 impl Capture {
@@ -80,18 +82,12 @@ impl Capture {
             last_sequence: None,
             returned: None,
             usual_age: None,
+            damaged_since: None,
         })
     }
 
     fn take(&mut self, raw: &mut Raw) -> Result<CapturedFrame, CameraError> {
         let entered = clock::now();
-        let extra = if self.returned.is_some() {
-            Duration::ZERO
-        } else {
-            FIRST_EXTRA
-        };
-
-        let limit = self.stall_limit + extra;
         let paused = self
             .returned
             .is_some_and(|last| entered.saturating_since(last) > self.interval * 2);
@@ -119,32 +115,37 @@ impl Capture {
                 .usual_age
                 .is_some_and(|usual| age > usual + self.interval * 2);
             let overtaken = || paused && self.handle.poll(READABLE, 0).is_ok_and(|ready| ready > 0);
-            let content = if stale < BUFFERS && (aged || overtaken()) {
+            if stale < BUFFERS && (aged || overtaken()) {
                 stale += 1;
-                None
-            } else {
-                content(&self.geometry, bytes, &meta, raw)
-            };
-
-            if let Some(content) = content {
-                stream.set_timeout(self.stall_limit);
-                (self.returned, self.usual_age) = (Some(now), Some(age));
-                return Ok(CapturedFrame {
-                    captured,
-                    skipped,
-                    truth: None,
-                    content,
-                });
+                skipped += 1;
+                continue;
             }
 
-            skipped += 1;
-            if now.saturating_since(entered) > limit {
-                let name = &self.device_name;
-                return Err(CameraError::Stalled(format!(
-                    "{name} sends only damaged pictures ({skipped} so far)"
-                )));
-            }
+            let content = content(&self.geometry, bytes, &meta, raw);
+            stream.set_timeout(self.stall_limit);
+            (self.returned, self.usual_age) = (Some(now), Some(age));
+            return Ok(CapturedFrame {
+                captured,
+                skipped,
+                truth: None,
+                content: self.usable(now, content)?,
+            });
         }
+    }
+
+    /// The picture, or what is wrong with it. A device that sends only damaged ones is opened again.
+    fn usable(&mut self, now: Time, content: Option<Content>) -> Result<Content, CameraError> {
+        if let Some(content) = content {
+            self.damaged_since = None;
+            return Ok(content);
+        }
+
+        let reason = format!("{} sends damaged pictures", self.device_name);
+        let since = *self.damaged_since.get_or_insert(now);
+        if now.saturating_since(since) > self.stall_limit + FIRST_EXTRA {
+            return Err(CameraError::Failed(reason));
+        }
+        Ok(Content::Unusable(reason))
     }
 }
 
