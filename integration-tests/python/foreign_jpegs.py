@@ -5,7 +5,6 @@ that is turned for one that is not. Pillow decodes each: that is what screens ar
 and manifest.json, a list of
   name, maker, file,
   says: words that the reason must have where it is not shown; empty: it must be shown,
-  partial: browsers may draw what is left of it,
   grid: the colours as they stand upright, row by row, and size: its width and height; null where nothing is to be shown.
 Encoders that are not installed are named on standard error with exit code 3.
 """
@@ -141,7 +140,7 @@ def grid(picture):
     return colours
 
 
-def row(name, maker, jpeg, says="", partial=False):
+def row(name, maker, jpeg, says=""):
     number = len(ROWS)
     file = FOLDER / f"{number}.bin"
     file.write_bytes(jpeg)
@@ -154,7 +153,6 @@ def row(name, maker, jpeg, says="", partial=False):
             "maker": maker,
             "file": str(file),
             "says": says,
-            "partial": partial,
             "grid": picture and grid(picture),
             "size": picture and picture.size,
         }
@@ -202,8 +200,40 @@ def codings():
     row("without DHT", "cjpeg", without(cjpeg(), 0xC4))
     row("without DHT, 4:2:2", "Pillow", without(pillow(subsampling=1), 0xC4))
     row("without JFIF", "jpegtran", without(jpegtran(), 0xE0))
+    row("12-bit", "this script", twelve_bit(), says="12-bit")
     row("12-bit by its header", "cjpeg", with_byte(cjpeg(), 0xC0, 4, 12), says="12-bit")
     row("four colours, 12-bit by its header", "Pillow", with_byte(pillow("CMYK"), 0xC0, 4, 12), says="12-bit")
+
+
+def twelve_bit():
+    """Extended sequential with 12 bits a sample (ITU-T T.81, SOF1), 4:4:4. Each block is of one colour: its DC coefficient.
+
+    Only encoders of libjpeg-turbo 3 and the like can write these, and Debian 12 has none.
+    """
+    width, height = 320, 240
+    picture = base((width, height)).convert("YCbCr")
+    bits, before = "", [0, 0, 0]
+    for y in range(0, height, 8):
+        for x in range(0, width, 8):
+            for part, value in enumerate(picture.getpixel((x, y))):
+                # The mean of the block, eight times as large, by a quantization table of eights.
+                coefficient = 16 * value - 2048
+                difference, before[part] = coefficient - before[part], coefficient
+                length = abs(difference).bit_length()
+                bits += f"{length:04b}"
+                if length:
+                    bits += f"{difference if difference > 0 else difference + (1 << length) - 1:0{length}b}"
+                # The end of the block.
+                bits += "0"
+    bits += "1" * (-len(bits) % 8)
+    scan = int(bits, 2).to_bytes(len(bits) // 8, "big").replace(b"\xff", b"\xff\0")
+    frame = struct.pack(">BHHB", 12, height, width, 3) + bytes([1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0])
+    # Fourteen lengths of differences have codes of four bits, the end of a block has one of one bit.
+    tables = b"\0" + bytes([0, 0, 0, 14] + 12 * [0]) + bytes(range(14)) + b"\x10" + bytes([1] + 15 * [0]) + b"\0"
+    return b"".join(
+        [b"\xff\xd8", segment(0xDB, b"\0" + bytes(64 * [8])), segment(0xC1, frame), segment(0xC4, tables),
+         segment(0xDA, bytes([3, 1, 0, 2, 0, 3, 0, 0, 63, 0])), scan, b"\xff\xd9"]
+    )  # fmt: skip
 
 
 def scans():
@@ -234,11 +264,11 @@ def attachments():
 
 
 def damages():
-    row("empty scan", "cjpeg", cjpeg()[: scan_of(cjpeg())] + b"\xff\xd9", says="damaged", partial=True)
-    row("noise in the scan", "cjpeg", noisy(cjpeg("-sample", "2x1")), says="damaged", partial=True)
+    row("empty scan", "cjpeg", cjpeg()[: scan_of(cjpeg())] + b"\xff\xd9", says="damaged")
+    row("noise in the scan", "cjpeg", noisy(cjpeg("-sample", "2x1")), says="damaged")
     whole = cjpeg()
-    row("cut, with an end", "cjpeg", whole[: scan_of(whole) + 300] + b"\xff\xd9", says="damaged", partial=True)
-    row("cut", "cjpeg", whole[: len(whole) // 2], says="damaged|cut short|wrote nothing", partial=True)
+    row("cut, with an end", "cjpeg", whole[: scan_of(whole) + 300] + b"\xff\xd9", says="damaged")
+    row("cut", "cjpeg", whole[: len(whole) // 2], says="damaged|cut short|wrote nothing")
     row("bad DHT", "cjpeg", with_byte(cjpeg(), 0xC4, 6, 255), says="damaged")
     row("without DQT", "cjpeg", without(cjpeg(), 0xDB), says="damaged")
     row("no picture in it", "cjpeg", b"\xff\xd8\xff\xd9", says="damaged|no JPEG")

@@ -6,9 +6,10 @@
 //! - `stall`: stays on the bus and sends nothing; `go` ends that
 //! - `truncate N`: sends only half of each of the next N pictures
 //! - `error N`: marks the next N pictures as damaged on the bus
+//! - `picture FILE`: from now on sends this file as each picture, whatever it holds
 //! - `unplug`: leaves the bus
 //!
-//! Each JPEG gets a comment segment `fakecam sequence=N captured_ns=T brightness=B` (T on CLOCK_MONOTONIC), so that one can
+//! Each JPEG of DIR gets a comment segment `fakecam sequence=N captured_ns=T brightness=B` (T on CLOCK_MONOTONIC), so that one can
 //! tell at the far end which pictures came through, when they were taken, and how the camera was set.
 
 mod descriptors;

@@ -78,6 +78,8 @@ pub(crate) struct Webcam {
     stalled: bool,
     truncate: u32,
     errors: u32,
+    /// What is sent as each picture, in place of one of its own.
+    foreign: Option<Vec<u8>>,
 }
 
 impl Webcam {
@@ -96,6 +98,7 @@ impl Webcam {
             stalled: false,
             truncate: 0,
             errors: 0,
+            foreign: None,
         };
 
         webcam.probe[4..8].copy_from_slice(&DEFAULT_INTERVAL.to_le_bytes());
@@ -115,6 +118,7 @@ impl Webcam {
             "go" => self.stalled = false,
             "truncate" => self.truncate = count.parse()?,
             "error" => self.errors = count.parse()?,
+            "picture" => self.foreign = Some(std::fs::read(count)?),
             _ => return Err(format!("unknown command {line:?}").into()),
         }
 
@@ -187,6 +191,10 @@ impl Webcam {
             return bars(SIZES[size], sequence);
         }
 
+        if let Some(foreign) = &self.foreign {
+            return foreign.clone();
+        }
+
         let set = &self.pictures.0[size];
         let jpeg = &set[sequence as usize % set.len()];
         let brightness = i16::from_le_bytes(self.brightness);
@@ -220,9 +228,10 @@ impl Webcam {
         self.errors = self.errors.saturating_sub(1);
         self.frame_id ^= 1;
         let body = MAX_PAYLOAD as usize - 2;
-        let last = picture.len().div_ceil(body) - 1;
+        let last = picture.len().div_ceil(body).saturating_sub(1);
+        let empty = picture.is_empty().then_some(picture);
 
-        for (index, part) in picture.chunks(body).enumerate() {
+        for (index, part) in picture.chunks(body).chain(empty).enumerate() {
             let end = if index == last { END_OF_FRAME } else { 0 };
             self.payloads
                 .push_back([&[2, END_OF_HEADER | error | end | self.frame_id], part].concat());

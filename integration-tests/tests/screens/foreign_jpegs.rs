@@ -1,6 +1,8 @@
 //! Pictures of other people's encoders, good and damaged, by files and by pipe, through source and relay to a viewer without
-//! a window, to a window and to the page: what each shows, and what it says. The table is docs/foreign-jpegs.md.
+//! a window, to a window and to the page: what each shows, and what it says. The table is docs/foreign-jpegs.md; `camera` adds
+//! what a webcam sends.
 
+mod camera;
 mod look;
 mod rows;
 
@@ -53,21 +55,25 @@ fn each_foreign_jpeg_is_shown_as_it_is_or_every_surface_names_what_is_wrong_with
         Entrance::open(&env, INPUTS[1], other),
     ];
 
-    let good = rows.iter().find(|row| row.grid.is_some()).unwrap();
     let mut table = rows::Table::new(env.directory());
 
-    for row in &rows {
+    go_through(&rows.iter().collect::<Vec<_>>(), &mut table, |row| {
         show(&env, row);
-        let seen = settled(row, || look::all(&entrances, &site, &page, row));
-        table.add(row, &seen);
+        settled(row, || look::all(&entrances, &site, &page, row))
+    });
+    table.write(rows::Part::Files);
+}
+
+/// Shows each row by `show`, which waits until it is told truly, and adds what was seen to the table.
+fn go_through(rows: &[&Row], table: &mut rows::Table, show: impl Fn(&Row) -> Vec<Seen>) {
+    let good = rows.iter().find(|row| row.grid.is_some()).unwrap();
+    for row in rows {
+        table.add(row, &show(row));
         // Else the next reason could be this one's, still.
         if row.grid.is_none() {
-            show(&env, good);
-            settled(good, || look::all(&entrances, &site, &page, good));
+            show(good);
         }
     }
-
-    table.write();
 }
 
 /// Puts the picture of `row` where both inputs read it.

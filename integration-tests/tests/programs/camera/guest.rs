@@ -28,6 +28,16 @@ const BOOT_LIMIT: Duration = Duration::from_secs(60);
 /// Longest that a command in the guest may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(30);
 
+/// The folder that a machine has as /host; None, with the reason said, where there is no rig.
+pub(crate) fn share() -> Option<PathBuf> {
+    let share = std::env::var_os(RIG).map(|rig| PathBuf::from(rig).join("share"));
+    if share.is_none() {
+        // With the programs of the whole workspace alone this test cannot run; `./dev test-camera` is part of CI.
+        eprintln!("skipped: the camera's virtual machine is started by ./dev test-camera");
+    }
+    share
+}
+
 /// A machine that runs.
 pub(crate) struct Guest {
     machine: Child,
@@ -40,16 +50,12 @@ pub(crate) struct Guest {
 impl Guest {
     /// Boots a machine; None, with the reason said, where there is no rig.
     pub(crate) fn boot() -> Option<Self> {
-        let Some(rig) = std::env::var_os(RIG).map(PathBuf::from) else {
-            // With the programs of the whole workspace alone this test cannot run; `./dev test-camera` is part of CI.
-            eprintln!("skipped: the camera's virtual machine is started by ./dev test-camera");
-            return None;
-        };
-
-        write_pictures(&rig.join("share/pictures"));
+        let share = share()?;
+        let rig = share.parent().expect("it is within the rig");
+        write_pictures(&share.join("pictures"));
         let dir = tempfile::tempdir().unwrap();
         let port = free_port();
-        let mut machine = start_machine(&rig, dir.path(), port);
+        let mut machine = start_machine(rig, dir.path(), port);
         let console = dir.path().join("console");
         let socket = wait::until("the machine takes commands", BOOT_LIMIT, || {
             if let Some(status) = machine.try_wait().unwrap() {

@@ -34,8 +34,6 @@ const GRIDS: &str = "[...document.querySelectorAll('.pane canvas')].map((shown) 
 pub(super) enum Shows {
     /// The picture of the row.
     Same,
-    /// New frames with something else.
-    Part,
     /// No picture.
     Nothing,
     /// Another picture than that of the row, or an old one.
@@ -46,7 +44,6 @@ impl Shows {
     pub(super) const fn word(self) -> &'static str {
         match self {
             Self::Same => "same",
-            Self::Part => "part",
             Self::Nothing => "nothing",
             Self::Other => "other",
         }
@@ -78,7 +75,6 @@ impl Seen {
         let is_true = |surface: &Surface, is_named: bool| match surface.shows {
             Shows::Same => row.grid.is_some() && surface.says == "live",
             Shows::Nothing => row.grid.is_none() && surface.says != "live" && is_named,
-            Shows::Part => row.partial && surface.says == "live",
             Shows::Other => false,
         };
 
@@ -92,14 +88,12 @@ impl Seen {
             ("relay", told(&self.relay), &self.relay),
             (
                 "viewer",
-                is_true(&self.headless, row.is_named_by(&self.headless.says))
-                    && self.headless.shows != Shows::Part,
+                is_true(&self.headless, row.is_named_by(&self.headless.says)),
                 &self.headless.says,
             ),
             (
                 "window",
-                is_true(&self.window, row.is_named_by(&self.window.says))
-                    && self.window.shows != Shows::Part,
+                is_true(&self.window, row.is_named_by(&self.window.says)),
                 &self.window.says,
             ),
             (
@@ -119,10 +113,12 @@ impl Seen {
 pub(super) struct Entrance<'a> {
     env: &'a TestEnv,
     input: &'static str,
+    /// Where its source publishes.
+    endpoint: String,
     headless: ViewerProcess,
     window: Program,
     display: Display,
-    _source: Program,
+    _source: Option<Program>,
 }
 
 impl<'a> Entrance<'a> {
@@ -139,6 +135,16 @@ impl<'a> Entrance<'a> {
             }
         };
 
+        Self::watch(env, input, (env.ipc(input), Some(source.ready())), display)
+    }
+
+    /// A window and a viewer without one for the stream `input` of a source that publishes at an endpoint.
+    pub(super) fn watch(
+        env: &'a TestEnv,
+        input: &'static str,
+        (endpoint, source): (String, Option<Program>),
+        display: Display,
+    ) -> Self {
         let relay = env.relay_address(0);
         let window = env
             .program("viewer")
@@ -151,7 +157,8 @@ impl<'a> Entrance<'a> {
         Self {
             env,
             input,
-            _source: source.ready(),
+            _source: source,
+            endpoint,
             headless: env.viewer(relay, input).start(),
             window: window.start(),
             display,
@@ -172,7 +179,7 @@ impl<'a> Entrance<'a> {
     /// What `status` says of the source, or of the first of its screens that is blind.
     fn source_says(&self) -> String {
         let asked = self.env.program("source").flags("status --json");
-        let (_, program) = asked.flag("at", self.env.ipc(self.input)).run();
+        let (_, program) = asked.flag("at", &self.endpoint).run();
         let report: Value = until("an answer of status", SOON, || {
             let lines = program.log().matching(0, "");
             let out = lines.iter().filter(|line| line.from == "out");
@@ -262,7 +269,6 @@ pub(super) fn all(
         let shows = match &row.grid {
             Some(grid) if live && same(grid, found) => Shows::Same,
             _ if !live => Shows::Nothing,
-            None if row.partial => Shows::Part,
             _ => Shows::Other,
         };
 

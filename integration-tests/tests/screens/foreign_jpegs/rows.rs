@@ -30,7 +30,6 @@ pub(super) struct Row {
     pub(super) maker: String,
     pub(super) file: PathBuf,
     says: String,
-    pub(super) partial: bool,
     pub(super) grid: Option<Grid>,
     pub(super) size: Option<(u32, u32)>,
 }
@@ -81,7 +80,7 @@ impl Table {
     /// An empty table; `folder` is left out of what was said.
     pub(super) fn new(folder: &Path) -> Self {
         Self {
-            text: HEAD.to_owned(),
+            text: String::new(),
             folder: format!("{}/", folder.display()),
         }
     }
@@ -91,8 +90,13 @@ impl Table {
         let cells: Vec<String> = seen.iter().map(|seen| self.cells(seen)).collect();
         let alike = cells.iter().all(|other| *other == cells[0]);
         let count = if alike { 1 } else { cells.len() };
+        let cells_count = cells.len();
         for (seen, cells) in seen.iter().zip(&cells).take(count) {
-            let input = if alike { "both" } else { seen.input };
+            let input = match seen.input {
+                _ if alike && cells_count > 1 => "both",
+                "cam" => "camera",
+                input => input,
+            };
             let line = format!("| {} | {} | {input} | {cells} |", row.name, row.maker);
             println!("{line}");
             writeln!(self.text, "{line}").unwrap();
@@ -117,15 +121,32 @@ impl Table {
         .join(" | ")
     }
 
-    /// Writes it below target/, or to docs/ when that is asked for.
-    pub(super) fn write(&self) {
+    /// Writes it as its part of a file below target/, or of that in docs/ when that is asked for.
+    pub(super) fn write(&self, part: Part) {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("foreign-jpegs.md");
-        std::fs::write(&target, &self.text).unwrap();
+        self.write_to(&target, part);
         if std::env::var_os("FANLIGHT_WRITE_DOCS").is_some() {
             let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/foreign-jpegs.md");
-            std::fs::write(docs, &self.text).unwrap();
+            self.write_to(&docs, part);
         }
     }
+
+    fn write_to(&self, file: &Path, part: Part) {
+        let before = std::fs::read_to_string(file).unwrap_or_default();
+        let (files, camera) = before.split_at(before.find(CAMERA_HEAD).unwrap_or(before.len()));
+        let text = match part {
+            Part::Files => format!("{HEAD}{TITLES}{}{camera}", self.text),
+            Part::Camera => format!("{files}{CAMERA_HEAD}{TITLES}{}", self.text),
+        };
+        std::fs::write(file, text).unwrap();
+    }
+}
+
+/// The parts of the document, in its order. Each is written by a test of its own.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Part {
+    Files,
+    Camera,
 }
 
 const HEAD: &str = "\
@@ -136,10 +157,23 @@ What becomes of pictures of other encoders, whole and damaged. Written by
     FANLIGHT_WRITE_DOCS=1 cargo test --workspace --test screens foreign_jpegs
 
 Each picture goes by a file and by a pipe through a source and a relay to a viewer without a window, a window and the page in
-Chromium. `same`: the surface shows new frames with the picture that Pillow decodes, upright. `part`: it shows new frames
-with what its decoder made of a damaged picture. `nothing`: it shows none. Behind the colon is what it says. The columns of
-source and relay are what `fanlight-source status` and `/api` say.
+Chromium. `same`: the surface shows new frames with the picture that Pillow decodes, upright. `nothing`: it shows none. Behind
+the colon is what it says. The columns of source and relay are what `fanlight-source status` and `/api` say. That damaged
+pictures do not leave the source is decision 051: viewers show none of them, but browsers draw what is left of one.
 
+";
+
+const TITLES: &str = "\
 | picture | encoder | input | source | relay | viewer | window | page |
 |---|---|---|---|---|---|---|---|
+";
+
+const CAMERA_HEAD: &str = "
+## By a webcam
+
+The same by the kernel's own webcam driver (uvcvideo, V4L2) in a virtual machine, from a webcam in user space that sends these
+files as its pictures; one of each kind, none above 200 kB. Written by
+
+    FANLIGHT_WRITE_DOCS=1 integration-tests/camera-rig/test foreign_jpegs::camera
+
 ";
