@@ -171,30 +171,28 @@ impl DataHeader {
             return Err(DatagramError::Damaged);
         }
 
-        let field = |ok: bool, name| {
-            if ok {
-                Ok(())
-            } else {
-                Err(DatagramError::Field(name))
-            }
-        };
+        if head[11] != 0 {
+            return Err(DatagramError::Field("reserved"));
+        }
 
-        field(head[11] == 0, "reserved")?;
-        field(
-            (1..=MAX_SHARDS).contains(&usize::from(header.shards)),
-            "shards",
-        )?;
+        header.check()?;
+        Ok(header)
+    }
 
-        field(header.parity <= header.shards, "parity")?;
-        field(header.index < header.shards + header.parity, "index")?;
+    /// Whether the fields agree with each other.
+    fn check(&self) -> Result<(), DatagramError> {
+        let field = |ok: bool, name| ok.then_some(()).ok_or(DatagramError::Field(name));
+        let shards = usize::from(self.shards);
+        field((1..=MAX_SHARDS).contains(&shards), "shards")?;
+        field(self.parity <= self.shards, "parity")?;
+        field(self.index < self.shards + self.parity, "index")?;
         field(
-            (header.length as usize).div_ceil(SHARD_BYTES) == usize::from(header.shards),
+            (self.length as usize).div_ceil(SHARD_BYTES) == shards,
             "length",
         )?;
 
-        field(header.id.epoch != 0, "epoch")?;
-        field(header.sequence != 0, "sequence")?;
-        Ok(header)
+        field(self.id.epoch != 0, "epoch")?;
+        field(self.sequence != 0, "sequence")
     }
 }
 

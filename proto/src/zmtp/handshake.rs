@@ -198,22 +198,25 @@ impl Handshake {
             Side::Publisher(security) => security.begin(ours, [&theirs, &own], self.seed),
         };
 
-        let step = match (noise, &self.side) {
+        self.begin(noise).map(Some)
+    }
+
+    /// The first command after the greetings: READY, or what Noise begins with.
+    fn begin(&mut self, noise: Option<NoiseHandshake>) -> Result<Step, ProtocolError> {
+        match (noise, &self.side) {
             (None, _) => {
                 let ready = frame(COMMAND, &[b"\x05READY", &metadata(self.role())]);
                 self.output.extend(ready);
-                Step::Ready
+                Ok(Step::Ready)
             }
             (Some(mut noise), Side::Subscriber(_)) => {
                 let message = noise.write(&[])?;
                 self.output
                     .extend(frame(COMMAND, &[b"\x05HELLO", &message]));
-                Step::Welcome(noise)
+                Ok(Step::Welcome(noise))
             }
-            (Some(noise), Side::Publisher(_)) => Step::Hello(noise),
-        };
-
-        Ok(Some(step))
+            (Some(noise), Side::Publisher(_)) => Ok(Step::Hello(noise)),
+        }
     }
 
     /// The rest of the next command, which must be the one that is due; `None` until it has come.
