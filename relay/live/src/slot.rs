@@ -9,9 +9,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::frame::LiveFrame;
-use crate::output::{Channel, OutputWaker};
+use crate::output_waker::{Channel, OutputWaker};
 use crate::rate_meter::RateMeter;
-use crate::table::Refused;
 
 /// A source that speaks again after this is announced to the engine at once. Live ones speak every 250 ms, and the
 /// engine declares none gone before 500 ms.
@@ -19,6 +18,17 @@ const SILENCE: Duration = Duration::from_millis(500);
 
 /// A client that asked for a single picture counts as a watcher for so long: polling keeps a source awake.
 const LINGER: Duration = Duration::from_secs(5);
+
+/// Why a frame was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// A stream more than [`MAX_STREAMS`](fanlight_proto::limits::MAX_STREAMS).
+    #[error("the relay has all the streams it can carry")]
+    TooMany,
+    /// Another source, which is still alive, has a stream of this name: its place in the settings.
+    #[error("source {} has a stream of that name: give one of the two another name", .0 + 1)]
+    Taken(usize),
+}
 
 /// One stream of the table.
 #[derive(Debug)]

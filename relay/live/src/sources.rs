@@ -9,7 +9,7 @@ use fanlight_proto::limits::MAX_STREAMS;
 use fanlight_proto::message::StreamName;
 use parking_lot::Mutex;
 
-use crate::table::Refused;
+use crate::slot::Refused;
 
 /// A refusal is told for so long after the last frame that was refused; heartbeats come every 250 ms.
 const REFUSED_FOR: Duration = Duration::from_secs(2);

@@ -11,7 +11,8 @@ use tokio::sync::Notify;
 
 use crate::clients::{ClientHandle, OutputKind, ScreenReport, Sent};
 use crate::frame::{Arrival, LiveFrame};
-use crate::output::{Output, OutputWaker};
+use crate::output::Output;
+use crate::output_waker::OutputWaker;
 use crate::slot::Slot;
 use crate::table::StreamTable;
 use crate::throttle::Throttle;

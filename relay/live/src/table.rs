@@ -15,22 +15,11 @@ use tokio::sync::watch;
 use crate::client_detections::{ClientDetections, MAX_WAITING};
 use crate::clients::Clients;
 use crate::frame::LiveFrame;
-use crate::output::OutputWaker;
-use crate::slot::Slot;
+use crate::output_waker::OutputWaker;
+use crate::slot::{Refused, Slot};
 use crate::sources::{SourceEntry, Sources};
 use crate::status::{EngineStatus, ListedStream, StreamEntry};
 use crate::traffic::{Sample, Traffic, TrafficTotals};
-
-/// Why a frame was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// A stream more than [`MAX_STREAMS`].
-    #[error("the relay has all the streams it can carry")]
-    TooMany,
-    /// Another source, which is still alive, has a stream of this name: its place in the settings.
-    #[error("source {} has a stream of that name: give one of the two another name", .0 + 1)]
-    Taken(usize),
-}
 
 /// The newest frame of each stream, and who watches it.
 #[derive(Debug)]
