@@ -10,6 +10,8 @@ pub mod v4l;
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{FrameBuffer, Truth};
 
+pub use crate::pixel_buffer::{PixelFormat, Raw};
+
 /// An input that can be opened again and again: a device, a file, a generator.
 pub trait Input: Send {
     /// Opens it. May block for as long as the driver does; the supervisor watches from another thread.
@@ -58,32 +60,6 @@ pub enum Content {
     Raw,
     /// A picture came that cannot be used, and why. Viewers are told the reason if no usable picture comes for a while.
     Unusable(String),
-}
-
-/// Uncompressed pixels in a buffer that is reused.
-#[derive(Debug, Default)]
-pub struct Raw {
-    /// How `data` is laid out.
-    pub format: PixelFormat,
-    /// Width in pixels.
-    pub width: u32,
-    /// Height in pixels.
-    pub height: u32,
-    /// Rows without padding, plane after plane.
-    pub data: Vec<u8>,
-}
-
-/// Layouts of [`Raw::data`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PixelFormat {
-    /// Three bytes a pixel: red, green, blue.
-    #[default]
-    Rgb,
-    /// 4:2:2 packed: Y0 U Y1 V; two bytes a pixel, even width. BT.601 in limited range, as V4L2 has it by default.
-    Yuyv,
-    /// 4:2:0: the Y plane, then interleaved U and V at half the size; even width and height. BT.601 in limited
-    /// range.
-    Nv12,
 }
 
 /// Why an input cannot be opened or delivers no picture. Each message names the input and what to do.

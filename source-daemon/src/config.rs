@@ -23,7 +23,6 @@ use crate::camera::pattern::{self, PatternInput};
 use crate::camera::pipe::PipeInput;
 use crate::camera::v4l::{self, PixelChoice, V4lInput, V4lOptions};
 use crate::picture::{PictureOptions, PictureProcessor};
-use crate::status_client::Command;
 use crate::supervisor::{IdlePolicy, Supervisor};
 use fanlight_daemon::endpoint::Endpoint;
 
@@ -38,18 +37,6 @@ const DEFAULT_RATE: f64 = 30.0;
 
 /// The ball's radius when none is configured: the picture's shorter side by this.
 const BALL_PART: f64 = 12.0;
-
-/// Flags of one run.
-#[derive(Args, Clone, Debug, Default)]
-pub struct Extra {
-    /// List the cameras of this host and what they offer, and exit.
-    #[arg(long)]
-    pub list_devices: bool,
-
-    /// What to do instead of publishing.
-    #[command(subcommand)]
-    pub command: Option<Command>,
-}
 
 /// Bounds of `stall_seconds`: below, a camera that adapts to the dark is stalled; above, nobody waits.
 const STALL_SECONDS: std::ops::RangeInclusive<f64> = 0.5..=600.0;

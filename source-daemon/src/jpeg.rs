@@ -9,7 +9,7 @@ pub use codec::{Decoder, Encoder, LosslessTransformer};
 
 use fanlight_proto::limits::{MAX_HEIGHT, MAX_WIDTH};
 
-use crate::picture::orientation::Orientation;
+use crate::orientation::Orientation;
 use markers::{Fault, MarkerParser, StartOfFrame, Step};
 
 /// Why a picture cannot be used.

@@ -5,11 +5,14 @@
 pub mod camera;
 pub mod config;
 pub mod jpeg;
+pub mod orientation;
 pub mod overlay;
 pub mod picture;
+pub mod pixel_buffer;
 pub mod program;
 pub mod publisher;
 pub mod source;
 pub mod status_client;
+pub mod stream_parts;
 pub mod supervisor;
 pub mod verification;

@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use fanlight_pixels::font::Glyph;
 use fanlight_proto::clock::Time;
 
-use crate::picture::pixel_buffer::{PixelBuffer, Rect};
+use crate::pixel_buffer::{PixelBuffer, Rect};
 use statistics::Statistics;
 
 /// Pixels of a glyph's side before it is scaled.

@@ -1,19 +1,15 @@
 //! From a captured frame to the JPEG that is published: turned, scaled, written upon and encoded as configured, converted
 //! when screens could not show it, and otherwise passed on untouched. Runs on the thread of its caller, without I/O.
 
-pub mod orientation;
-pub mod pixel_buffer;
-
 use fanlight_pixels::Scaler;
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{Ball, FrameBuffer, Truth, truth};
 
 use crate::camera::{CapturedFrame, Content, Raw};
 use crate::jpeg::{self, Conversion, Decoder, Encoder, Header, JpegError, LosslessTransformer};
+use crate::orientation::Orientation;
 use crate::overlay::Overlay;
-
-use orientation::Orientation;
-use pixel_buffer::{PixelBuffer, RawError};
+use crate::pixel_buffer::{PixelBuffer, RawError};
 
 /// Options of a [`PictureProcessor`].
 #[derive(Clone, Debug, PartialEq)]

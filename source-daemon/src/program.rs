@@ -2,12 +2,25 @@
 
 use std::process::ExitCode;
 
+use clap::Args;
 use fanlight_daemon::{Context, Program};
 
 use crate::camera::{pipe, v4l};
 use crate::config;
 use crate::source::{self, Source};
-use crate::status_client;
+use crate::status_client::{self, Command};
+
+/// Flags of one run.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Extra {
+    /// List the cameras of this host and what they offer, and exit.
+    #[arg(long)]
+    pub list_devices: bool,
+
+    /// What to do instead of publishing.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
 
 /// `fanlight-source`.
 #[derive(Debug)]
@@ -18,22 +31,18 @@ impl Program for Daemon {
     const ABOUT: &'static str =
         "Publishes the pictures of a camera, of files, of a pipe or of its own making";
     type Config = config::Config;
-    type Extra = config::Extra;
+    type Extra = Extra;
     const LIVE: &'static [&'static str] = source::LIVE;
 
     fn check(config: &config::Config) -> anyhow::Result<()> {
         config.check()
     }
 
-    fn check_extra(_config: &config::Config, extra: &config::Extra) -> anyhow::Result<()> {
-        status_client::check(extra)
+    fn check_extra(_config: &config::Config, extra: &Extra) -> anyhow::Result<()> {
+        status_client::check(extra.command.as_ref())
     }
 
-    fn run(
-        config: config::Config,
-        extra: config::Extra,
-        context: Context,
-    ) -> anyhow::Result<ExitCode> {
+    fn run(config: config::Config, extra: Extra, context: Context) -> anyhow::Result<ExitCode> {
         if extra.list_devices {
             return Ok(v4l::print_devices());
         }

@@ -31,9 +31,9 @@ use tokio::sync::Notify;
 
 use crate::config::Config;
 use crate::publisher::{Endpoint, Publisher};
+use crate::stream_parts::StreamParts;
 use crate::verification::state::Kind;
 use crate::verification::{Verifier, screen_log};
-pub use pipeline::StreamParts;
 use pipeline::StreamPipeline;
 pub(crate) use reload::LIVE;
 use stream_publisher::StreamContext;

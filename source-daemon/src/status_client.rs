@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use fanlight_daemon::Context;
 
-use crate::config::{Config, Extra};
+use crate::config::Config;
 use crate::verification::report::Report;
 use client::{AskError, Client, Target};
 
@@ -89,8 +89,8 @@ pub struct Verify {
 ///
 /// # Errors
 /// In a sentence that names the flag.
-pub(crate) fn check(extra: &Extra) -> anyhow::Result<()> {
-    match &extra.command {
+pub(crate) fn check(command: Option<&Command>) -> anyhow::Result<()> {
+    match command {
         Some(Command::Verify(verify)) => verify.check(),
         _ => Ok(()),
     }

@@ -10,7 +10,7 @@ use fanlight_proto::limits::{MAX_HEIGHT, MAX_WIDTH};
 use super::pacer::FramePacer;
 use super::{Camera, CameraError, CapturedFrame, Content, Input, PixelFormat, Raw};
 use crate::overlay::{GLYPH, draw_text, format_utc, text_scale};
-use crate::picture::pixel_buffer::Rect;
+use crate::pixel_buffer::Rect;
 
 /// Red, green and blue of the bars, at 75 % as EBU bars have them, by falling luma.
 const BARS: [[u8; 3]; 8] = [
@@ -210,8 +210,8 @@ fn fill(rgb: &mut [u8], width: u32, rect: Rect, grey: u8) {
 mod tests {
     use super::*;
     use crate::jpeg::Decoder;
-    use crate::picture::pixel_buffer::PixelBuffer;
     use crate::picture::{PictureOptions, PictureProcessor};
+    use crate::pixel_buffer::PixelBuffer;
 
     const CAPTURED: Time = Time::from_nanos(987_654_321_012_345);
 

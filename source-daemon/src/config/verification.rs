@@ -8,7 +8,7 @@ use anyhow::ensure;
 use super::{Canary, Config, InputKind};
 use crate::camera::ball::BallInput;
 use crate::picture::PictureOptions;
-use crate::source::StreamParts;
+use crate::stream_parts::StreamParts;
 use crate::supervisor::{IdlePolicy, Supervisor};
 use crate::verification::health::Limits;
 

@@ -12,8 +12,8 @@ use turbojpeg::{
 };
 
 use super::{Header, JpegError, check_scans, inspect};
-use crate::picture::orientation::Orientation;
-use crate::picture::pixel_buffer::{Layout, PixelBuffer};
+use crate::orientation::Orientation;
+use crate::pixel_buffer::{Layout, PixelBuffer};
 
 /// Encodes pixels as JPEG.
 #[derive(Debug)]

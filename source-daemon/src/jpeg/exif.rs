@@ -1,6 +1,6 @@
 //! The orientation tag of EXIF data (JEITA CP-3451, section 4.6.4; TIFF 6.0, section 2).
 
-use crate::picture::orientation::Orientation;
+use crate::orientation::Orientation;
 
 /// The tag of the orientation in the first image file directory (IFD).
 const ORIENTATION: u16 = 0x0112;

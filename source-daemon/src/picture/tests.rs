@@ -7,6 +7,7 @@ use fanlight_proto::clock::Time;
 use super::*;
 use crate::camera::PixelFormat;
 use crate::camera::ball::{BallInput, Scene};
+use crate::pixel_buffer::Rect;
 
 const BALL: BallInput = BallInput {
     width: 640,
@@ -211,7 +212,7 @@ fn the_overlay_is_written_upright_into_raw_pictures_and_jpegs_alike() {
         let first = pipeline
             .process(shot(Content::Raw, None), &mut raw, 0)
             .unwrap();
-        let corner = pixel_buffer::Rect {
+        let corner = Rect {
             x: 16,
             y: 16,
             width: 80,
@@ -219,7 +220,7 @@ fn the_overlay_is_written_upright_into_raw_pictures_and_jpegs_alike() {
         };
 
         assert!(decoded(&first).mean_luma(corner) > 60);
-        let elsewhere = pixel_buffer::Rect {
+        let elsewhere = Rect {
             x: 0,
             y: 240,
             width: 400,
@@ -466,7 +467,7 @@ fn a_picture_in_an_odd_sampling_is_shown() {
     let (prepared, pixels) = shown(&sampled_3x1());
     assert_eq!((prepared.width, prepared.height), (24, 8));
     let luma = |x| {
-        pixels.mean_luma(pixel_buffer::Rect {
+        pixels.mean_luma(Rect {
             x,
             y: 0,
             width: 4,

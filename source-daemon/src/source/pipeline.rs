@@ -6,7 +6,7 @@ use std::time::Duration;
 use fanlight_daemon::clock;
 use fanlight_proto::clock::Time;
 use fanlight_proto::limits::HEARTBEAT_INTERVAL;
-use fanlight_proto::message::{State, StreamName};
+use fanlight_proto::message::State;
 use tokio::sync::Notify;
 
 use super::capture::{CaptureSinks, CaptureThread};
@@ -18,6 +18,7 @@ use super::stream_publisher::{StreamContext, StreamPublisher};
 use super::worker::Worker;
 use crate::camera::Input;
 use crate::picture::{PictureOptions, PictureProcessor};
+use crate::stream_parts::StreamParts;
 use crate::supervisor::{Action, InputStatus, Supervisor};
 
 /// Time between two turns of a stream that is not live.
@@ -26,20 +27,6 @@ const TICK: Duration = Duration::from_millis(50);
 /// Least time between two turns without an event. It keeps the loop from spinning when a heartbeat is overdue that another
 /// thread is about to make unnecessary.
 const MIN_TICK: Duration = Duration::from_millis(5);
-
-/// The parts of a stream, apart from where it is published.
-pub struct StreamParts {
-    /// Its name.
-    pub stream: StreamName,
-    /// Where its pictures come from.
-    pub input: Box<dyn Input>,
-    /// How each picture is processed.
-    pub picture: PictureOptions,
-    /// Decides about the input.
-    pub supervisor: Supervisor,
-    /// Time between two frames while the stream is slow because nobody watches it.
-    pub slow_interval: Duration,
-}
 
 /// A stream that runs.
 #[derive(Debug)]

@@ -6,7 +6,6 @@ use fanlight_proto::clock::Time;
 
 use super::Source;
 use crate::config::Config;
-use crate::program::Daemon;
 
 /// The keys that change so. The kind of input, the canary's presence, name, sockets and key are those of the start.
 pub(crate) const LIVE: &[&str] = &[
@@ -45,7 +44,7 @@ pub(super) fn decided(config: Config) -> Config {
 impl Source {
     /// Reads the config file again when that was asked for.
     pub(super) fn reload(&mut self, now: Time, context: &Context) {
-        let Some(newer) = context.reloaded::<Daemon>() else {
+        let Some(newer) = context.reload.take(LIVE, Config::check) else {
             return;
         };
 

@@ -4,7 +4,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::jpeg::Encoder;
-use crate::picture::pixel_buffer::PixelBuffer;
+use crate::pixel_buffer::PixelBuffer;
 
 /// A real picture, `shade` of grey, so that pictures differ.
 fn picture(shade: u8) -> Vec<u8> {

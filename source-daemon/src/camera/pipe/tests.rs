@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::jpeg::Encoder;
-use crate::picture::pixel_buffer::PixelBuffer;
+use crate::pixel_buffer::PixelBuffer;
 
 fn picture(shade: u8) -> Vec<u8> {
     let mut buffer = PixelBuffer::default();

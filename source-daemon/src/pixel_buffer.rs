@@ -1,10 +1,35 @@
-//! The buffer that holds decoded pixels between camera and encoder, and the operations on it.
+//! Pixels between camera and encoder: as an input gives them ([`Raw`]), and the buffer that they are worked on in.
 
 use fanlight_pixels::Scaler;
 use fanlight_proto::limits::{MAX_HEIGHT, MAX_WIDTH};
 
-use super::orientation::Orientation;
-use crate::camera::{PixelFormat, Raw};
+use crate::orientation::Orientation;
+
+/// Uncompressed pixels in a buffer that is reused.
+#[derive(Debug, Default)]
+pub struct Raw {
+    /// How `data` is laid out.
+    pub format: PixelFormat,
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// Rows without padding, plane after plane.
+    pub data: Vec<u8>,
+}
+
+/// Layouts of [`Raw::data`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PixelFormat {
+    /// Three bytes a pixel: red, green, blue.
+    #[default]
+    Rgb,
+    /// 4:2:2 packed: Y0 U Y1 V; two bytes a pixel, even width. BT.601 in limited range, as V4L2 has it by default.
+    Yuyv,
+    /// 4:2:0: the Y plane, then interleaved U and V at half the size; even width and height. BT.601 in limited
+    /// range.
+    Nv12,
+}
 
 /// How the planes of a [`PixelBuffer`] are laid out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
