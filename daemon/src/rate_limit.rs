@@ -85,6 +85,8 @@ impl TokenBucket {
 pub struct LogLimiter {
     lines: TokenBucket,
     unlogged: u64,
+    events: u64,
+    logged: u64,
 }
 
 impl Default for LogLimiter {
@@ -100,6 +102,8 @@ impl LogLimiter {
         Self {
             lines: TokenBucket::with_interval(SECOND, 1),
             unlogged: 0,
+            events: 0,
+            logged: 0,
         }
     }
 
@@ -111,6 +115,7 @@ impl LogLimiter {
     /// Notes `count` events at once, as [`note`](Self::note).
     pub fn note_many(&mut self, now: Time, count: u64) -> Option<u64> {
         self.unlogged = self.unlogged.saturating_add(count);
+        self.events = self.events.saturating_add(count);
         self.flush(now)
     }
 
@@ -120,7 +125,14 @@ impl LogLimiter {
         if self.unlogged == 0 || !self.lines.try_take(now, 1) {
             return None;
         }
+        self.logged += 1;
         Some(std::mem::take(&mut self.unlogged))
+    }
+
+    /// Events so far that have no line of their own.
+    #[must_use]
+    pub const fn withheld(&self) -> u64 {
+        self.events - self.logged
     }
 }
 

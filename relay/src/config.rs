@@ -16,6 +16,7 @@ use fanlight_proto::message::StreamName;
 
 use fanlight_http::Readiness;
 pub use fanlight_live::access::AccessMode as HttpAccess;
+use fanlight_live::ledger::SESSIONS_PER_KEY;
 use fanlight_live::tls::Files;
 
 use crate::engine::{KEY_ROTATION, Multicast};
@@ -82,6 +83,13 @@ pub struct Config {
     /// address or network that has most; others are told that the relay is busy.
     #[arg(default_value_t = MAX_VIEWERS)]
     pub max_viewers: usize,
+    /// Of those, for one key (access keys), also while there is room. A session of its own that has been silent for a second ends
+    /// for a further one.
+    #[arg(default_value_t = SESSIONS_PER_KEY)]
+    pub sessions_per_key: usize,
+    /// The same for one IPv4 address or IPv6 network of 64 bits, where viewers have no keys of their own. Unset: all, since
+    /// a room of screens may be behind one address; when the relay is full, each gets an equal share.
+    pub sessions_per_address: Option<usize>,
     /// Largest frame taken from a source, in bytes; at most 4194304.
     #[arg(default_value_t = MAX_FRAME_BYTES)]
     pub max_frame_bytes: usize,

@@ -2,7 +2,7 @@
 //! to be sent comes out. Called by the event loop only. Reads no clock and no randomness.
 //!
 //! The modules form layers; each uses only those before it in this list: `output`, `congestion`,
-//! `parity_control`, `isolation`, `multicast`; `delivery`, `auth`, `viewer_feedback`; `shares`, `sessions`, `spent_nonces`;
+//! `parity_control`, `isolation`, `multicast`; `delivery`, `auth`, `viewer_feedback`; `sessions`, `spent_nonces`;
 //! `client_screens`, `stream`, `streams`, `feedback`; and what adds methods to [`Engine`]: `admission`, `messages`, `upkeep`,
 //! `status`.
 
@@ -14,7 +14,6 @@ mod counts;
 mod delivery;
 mod delivery_ledger;
 mod feedback;
-mod handshake_limiter;
 mod isolation;
 mod key_rotation;
 mod log_limits;
@@ -25,7 +24,6 @@ mod packetize;
 mod parity_control;
 mod pulse;
 mod sessions;
-mod shares;
 mod source_clocks;
 mod spent_nonces;
 mod status;
@@ -38,8 +36,8 @@ mod viewer_feedback;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use fanlight_daemon::rate_limit::TokenBucket;
 use fanlight_live::Arrival;
+use fanlight_live::ledger::{Ledger, Refusals, Resource, SessionLimits};
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{CONTROL_HEADER, DatagramError, ToRelay, ToViewer};
 use fanlight_proto::handshake::RelayAccess;
@@ -52,12 +50,9 @@ use fanlight_proto::token::TokenKey;
 use crate::memory::DEFAULT_BUDGET;
 use client_screens::ClientScreens;
 pub use counts::Counts;
-pub use delivery::REPAIR_SHARDS_PER_SECOND;
 use feedback::FeedbackScheduler;
-use handshake_limiter::HandshakeLimiter;
-pub use handshake_limiter::{HANDSHAKES_PER_SECOND, HANDSHAKES_PER_SOURCE};
 pub use isolation::MAX_DEDICATED_SOCKETS;
-use log_limits::LogLimits;
+use log_limits::{LogLimits, LogLine};
 pub use multicast::Multicast;
 pub use output::{FrameTransmit, Output, Retransmit, Route, SPREAD_BATCH, Target};
 pub use packetize::{PacketizedFrame, RETRANSMIT_FRAMES};
@@ -66,15 +61,6 @@ use source_clocks::SourceClocks;
 use spent_nonces::SpentNonces;
 use stream::Rejected;
 use streams::Streams;
-pub use viewer_feedback::KEPT_DETECTIONS_PER_SECOND;
-
-/// RESETs sent in a second, to whomever: a restarted relay calls a thousand viewers back within one
-/// second, and a flood of forged datagrams gets no more than 24 kB/s of answers.
-pub const RESETS_PER_SECOND: u32 = 2000;
-
-/// Catch-up frames sent in a second, to viewers that join or resume: a restarted relay shows a picture to a
-/// thousand viewers within two seconds, and viewers that come and go all the time cost no more than this.
-pub const CATCH_UPS_PER_SECOND: u32 = 500;
 
 /// How long a key seals a stream's media, unless configured otherwise.
 pub const KEY_ROTATION: Duration = Duration::from_secs(3600);
@@ -84,6 +70,8 @@ pub const KEY_ROTATION: Duration = Duration::from_secs(3600);
 pub struct EngineConfig {
     /// Sessions at a time.
     pub max_viewers: usize,
+    /// Of those, for one holder.
+    pub sessions: SessionLimits,
     /// A source that has been silent for so long is gone.
     pub source_stale: Duration,
     /// A key seals a stream's media for so long.
@@ -98,6 +86,7 @@ impl Default for EngineConfig {
     fn default() -> Self {
         Self {
             max_viewers: MAX_VIEWERS,
+            sessions: SessionLimits::default(),
             source_stale: SOURCE_STALE,
             key_rotation: KEY_ROTATION,
             memory_budget: DEFAULT_BUDGET,
@@ -113,7 +102,7 @@ pub struct Engine {
     access: RelayAccess,
     secrets: Secrets,
     token_key: TokenKey,
-    handshakes: HandshakeLimiter,
+    ledger: Ledger,
     streams: Streams,
     clocks: SourceClocks,
     sessions: Sessions,
@@ -125,8 +114,6 @@ pub struct Engine {
     /// Sessions made so far.
     session_count: u64,
     dedicated_sockets: usize,
-    resets: TokenBucket,
-    catch_ups: TokenBucket,
     next_sweep: Time,
     /// How often the condition of a stream has changed.
     state_version: u64,
@@ -145,7 +132,7 @@ impl Engine {
             token_key: TokenKey::new(secrets.bytes()),
             feedback: FeedbackScheduler::new(secrets.number()),
             secrets,
-            handshakes: HandshakeLimiter::new(),
+            ledger: Ledger::default(),
             streams: Streams::new(config.source_stale, config.memory_budget),
             clocks: SourceClocks::default(),
             sessions: Sessions::default(),
@@ -156,8 +143,6 @@ impl Engine {
             counts: Counts::default(),
             session_count: 0,
             dedicated_sockets: 0,
-            resets: TokenBucket::new(RESETS_PER_SECOND, RESETS_PER_SECOND),
-            catch_ups: TokenBucket::new(CATCH_UPS_PER_SECOND, CATCH_UPS_PER_SECOND),
             next_sweep: Time::default(),
             state_version: 0,
             log_limits: LogLimits::default(),
@@ -271,6 +256,14 @@ impl Engine {
         &self.counts
     }
 
+    /// What was asked for and not given.
+    #[must_use]
+    pub fn refusals(&self) -> Refusals {
+        let mut refusals = self.ledger.refusals;
+        refusals.note(Resource::LogLines, self.log_limits.withheld());
+        refusals
+    }
+
     fn on_rejected(&mut self, now: Time, arrival: &Arrival, rejected: Rejected) {
         let reason = match rejected {
             Rejected::Old => return,
@@ -279,14 +272,14 @@ impl Engine {
         };
 
         self.counts.refused_frames += 1;
-        if let Some(count) = self.log_limits.refused_frames.note(now) {
+        if let Some(count) = self.log_limits.note(LogLine::RefusedFrames, now) {
             tracing::warn!(count, stream = %arrival.frame.stream, "frames refused: {reason}");
         }
     }
 
     fn on_malformed(&mut self, now: Time, from: Route, error: DatagramError) {
         self.counts.malformed += 1;
-        if let Some(count) = self.log_limits.malformed.note(now) {
+        if let Some(count) = self.log_limits.note(LogLine::Malformed, now) {
             tracing::info!(count, from = %from.remote, "malformed datagrams dropped, the last: {error}");
         }
     }
@@ -318,7 +311,7 @@ impl Engine {
     /// the same header, and RESET has no body.
     fn reset(&mut self, now: Time, to: Route, session: u64) {
         self.counts.unknown_sessions += 1;
-        if self.resets.try_take(now, 1) {
+        if self.ledger.take_reset(now) {
             self.counts.resets += 1;
             self.send(to, &ToViewer::Reset(session));
         }
@@ -348,7 +341,7 @@ impl Engine {
         };
 
         self.counts.skipped += session.delivery.skipped();
-        if let Some(count) = self.log_limits.left.note(now) {
+        if let Some(count) = self.log_limits.note(LogLine::Left, now) {
             let report = session.delivery.report(now);
             session.span.in_scope(|| {
                 tracing::info!(

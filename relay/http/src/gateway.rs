@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use fanlight_daemon::clock;
-use fanlight_daemon::rate_limit::LogLimiter;
-use fanlight_live::listener::{ConnectionLimits, ConnectionPermit};
+use fanlight_live::ledger::{ConnectionLimits, ConnectionPermit};
 use fanlight_live::tls::{self, Certificate};
 use hyper::Request;
 use hyper::body::Incoming;
@@ -84,6 +83,7 @@ pub(super) async fn serve(
         app.settings.connections,
         app.settings.connections_per_address,
         &app.settings.proxies,
+        app.table().refusals().clone(),
     );
     let mut connections = JoinSet::new();
     accept(&handler, &listener, &limits, &mut connections).await;
@@ -108,7 +108,6 @@ async fn accept(
     connections: &mut JoinSet<()>,
 ) {
     let mut stop = pin!(handler.app.shutdown.wait());
-    let mut refused = LogLimiter::new();
 
     loop {
         let accepted = tokio::select! {
@@ -122,22 +121,14 @@ async fn accept(
             continue;
         };
 
-        match limits.take(address.ip()) {
-            Some(permit) => {
-                let span = tracing::info_span!(
-                    "http_client",
-                    client = %address,
-                    stream = tracing::field::Empty
-                );
-                let connection = handler.clone().accept(stream, address, permit);
-                connections.spawn(connection.instrument(span));
-            }
-            None => {
-                if let Some(count) = refused.note(clock::now()) {
-                    let connections = limits.taken();
-                    tracing::warn!(count, client = %address, connections, "connections refused: too many");
-                }
-            }
+        if let Some(permit) = limits.admit(clock::now(), address) {
+            let span = tracing::info_span!(
+                "http_client",
+                client = %address,
+                stream = tracing::field::Empty
+            );
+            let connection = handler.clone().accept(stream, address, permit);
+            connections.spawn(connection.instrument(span));
         }
     }
 }

@@ -14,6 +14,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use fanlight_daemon::usage::{self, Usage};
 use fanlight_daemon::{clock, usage::Meter};
+use fanlight_live::ledger::Resource;
 use fanlight_live::{
     Client, ClientTotals, EngineStatus, ListedStream, OutputKind, SourceEntry, Traffic,
 };
@@ -98,6 +99,8 @@ struct Snapshot {
     usage: Usage,
     processor: Duration,
     descriptors: Option<u64>,
+    /// In the order of [`Resource::ALL`].
+    refused: [u64; Resource::ALL.len()],
 }
 
 impl Snapshot {
@@ -120,6 +123,8 @@ impl Snapshot {
             usage: app.metrics.meter.lock().sample(now),
             processor: usage::processor_time(),
             descriptors: usage::open_descriptors(),
+            refused: Resource::ALL
+                .map(|resource| status.refusals.of(resource) + table.refusals().of(resource)),
             status,
         }
     }
@@ -307,6 +312,16 @@ impl Snapshot {
         )
     }
 
+    fn refusals(&self, writer: &mut Writer<'_, '_>) -> std::fmt::Result {
+        let refused = Resource::ALL.into_iter().zip(&self.refused);
+        writer.counters(
+            "fanlight_relay_refusals",
+            "What clients and viewers asked for and did not get, by what they wanted",
+            None,
+            refused.map(|(resource, count)| ([("resource", resource.word().to_owned())], *count)),
+        )
+    }
+
     fn process(&self, writer: &mut Writer<'_, '_>) -> std::fmt::Result {
         writer.info(
             "fanlight_relay_build",
@@ -358,6 +373,8 @@ impl Collector for Snapshot {
             let name = format!("fanlight_relay_{}", counter.name);
             writer.counter(&name, counter.help, counter.value)?;
         }
+
+        self.refusals(&mut writer)?;
 
         self.process(&mut writer)
     }

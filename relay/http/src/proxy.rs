@@ -75,7 +75,8 @@ mod tests {
     use std::sync::Arc;
 
     use axum::http::Request;
-    use fanlight_live::listener::ConnectionLimits;
+    use fanlight_live::ledger::{ConnectionLimits, SharedRefusals};
+    use fanlight_proto::clock::Time;
 
     use super::*;
     use crate::settings::Settings;
@@ -89,7 +90,8 @@ mod tests {
         };
 
         let address: SocketAddr = address.parse().unwrap();
-        let permit = Arc::new(ConnectionLimits::new(1, 1, &[]).take(address.ip()).unwrap());
+        let limits = ConnectionLimits::new(1, 1, &[], SharedRefusals::default());
+        let permit = Arc::new(limits.admit(Time::default(), address).unwrap());
         let request = Request::builder()
             .header(FOR, "192.168.1.7")
             .header(PROTO, "https");

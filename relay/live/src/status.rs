@@ -6,6 +6,8 @@ use std::time::Duration;
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{Report, State, StreamName, Verdict};
 
+use crate::ledger::Refusals;
+
 /// A snapshot of the engine.
 #[derive(Clone, Debug, Default)]
 pub struct EngineStatus {
@@ -18,6 +20,8 @@ pub struct EngineStatus {
     pub viewers: Vec<ViewerEntry>,
     /// What happened since the relay began.
     pub counters: Vec<Counter>,
+    /// What viewers asked for and did not get.
+    pub refusals: Refusals,
     /// Viewers that have a socket of their own.
     pub dedicated_sockets: usize,
 }

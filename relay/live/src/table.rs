@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use crate::client_detections::{ClientDetections, MAX_WAITING};
 use crate::clients::Clients;
 use crate::frame::LiveFrame;
+use crate::ledger::SharedRefusals;
 use crate::output_waker::OutputWaker;
 use crate::slot::{Refused, Slot};
 use crate::sources::{SourceEntry, Sources};
@@ -37,6 +38,7 @@ pub struct StreamTable {
     listed: Mutex<(Vec<ListedStream>, Vec<SourceEntry>)>,
     engine: Arc<OutputWaker>,
     for_engine: Mutex<ForEngine>,
+    refusals: SharedRefusals,
 }
 
 /// What waits for the engine: the newest of each, and each bounded by the number of sources or streams, or by [`MAX_WAITING`].
@@ -65,6 +67,7 @@ impl StreamTable {
             listed: Mutex::default(),
             engine: Arc::default(),
             for_engine: Mutex::default(),
+            refusals: SharedRefusals::default(),
         })
     }
 
@@ -152,6 +155,12 @@ impl StreamTable {
     #[must_use]
     pub const fn sources(&self) -> &Sources {
         &self.sources
+    }
+
+    /// What outputs but UDP asked for and did not get.
+    #[must_use]
+    pub const fn refusals(&self) -> &SharedRefusals {
+        &self.refusals
     }
 
     /// What came from sources since the relay began, by the name of the stream.

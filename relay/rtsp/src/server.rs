@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanlight_daemon::clock;
-use fanlight_daemon::rate_limit::LogLimiter;
-use fanlight_live::listener::{ConnectionLimits, ConnectionPermit};
+use fanlight_live::ledger::{ConnectionLimits, ConnectionPermit};
 use fanlight_live::tls::{Acceptor, Certificate};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -49,22 +48,19 @@ pub(crate) async fn serve(
         tokio::spawn(Arc::clone(acceptor).watch());
     }
 
-    let limits = ConnectionLimits::new(MAX_CONNECTIONS, MAX_PER_ADDRESS, &[]);
-    let mut refused = LogLimiter::new();
+    let refusals = app.output.table().refusals().clone();
+    let limits = ConnectionLimits::new(MAX_CONNECTIONS, MAX_PER_ADDRESS, &[], refusals);
     loop {
         let Ok((stream, peer)) = listener.accept().await else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
 
-        if let Some(permit) = limits.take(peer.ip()) {
+        if let Some(permit) = limits.admit(clock::now(), peer) {
             let span =
                 tracing::info_span!("rtsp_client", client = %peer, stream = tracing::field::Empty);
             let begun = begin(Arc::clone(&app), acceptor.clone(), stream, peer, permit);
             tokio::spawn(begun.instrument(span));
-        } else if let Some(count) = refused.note(clock::now()) {
-            let connections = limits.taken();
-            tracing::warn!(count, client = %peer, connections, "connections refused: too many");
         }
     }
 }

@@ -223,6 +223,9 @@ impl Config {
         )?;
 
         range("max_viewers", self.max_viewers as u64, 1, 100_000)?;
+        range("sessions_per_key", self.sessions_per_key as u64, 1, 100_000)?;
+        let per_address = self.sessions_per_address.unwrap_or(1) as u64;
+        range("sessions_per_address", per_address, 1, 100_000)?;
         range(
             "max_frame_bytes",
             self.max_frame_bytes as u64,

@@ -1,5 +1,6 @@
 //! Admission: JOIN and its answers.
 
+use fanlight_live::ledger::{Holders, Resource, holders};
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{CONTROL_HEADER, DatagramError, ToViewer, VERSION};
 use fanlight_proto::handshake::{Channel, Channels, HandshakeError, Responder, answer};
@@ -10,9 +11,9 @@ use prost::Message as _;
 use super::auth::{Auth, SecureChannel};
 use super::delivery::Delivery;
 use super::key_rotation::KeyRotation;
+use super::log_limits::LogLine;
 use super::output::{Output, Route};
 use super::sessions::{Session, label};
-use super::shares::{Holders, holders};
 use super::stream::Stream;
 use super::viewer_feedback::ViewerFeedback;
 use super::{Engine, encoded, goodbye};
@@ -76,8 +77,9 @@ impl Engine {
             return self.on_request(now, from, join, None);
         }
 
-        if !self.handshakes.admits(now, &self.token_key, from.remote) {
-            self.counts.handshakes_put_off += 1;
+        let ledger = &mut self.ledger;
+        if !ledger.handshakes.admits(now, &self.token_key, from.remote) {
+            ledger.refusals.note(Resource::Handshakes, 1);
             let detail = "too many handshakes at a time";
             return self.refuse(now, from, join, Refusal::Busy, detail);
         }
@@ -160,14 +162,15 @@ impl Engine {
             }
         };
 
-        let returning = self.sessions.get(from.remote).is_some();
-        let max_viewers = self.config.max_viewers;
-
         let identity = responder.as_ref().and_then(Responder::identity).cloned();
-        let is_full = !returning && self.sessions.len() >= max_viewers;
+        let holders = holders(from.remote.ip(), identity.as_ref());
+        let former = self.sessions.get(from.remote).map(Session::holders);
+        let returning = former.is_some();
 
-        if is_full && !self.make_room(now, holders(from.remote.ip(), identity.as_ref())) {
-            let detail = format!("this relay serves {max_viewers} viewers and no more");
+        if former != Some(holders)
+            && let Err(detail) = self.make_room(now, holders, returning)
+        {
+            self.ledger.refusals.note(Resource::Sessions, 1);
             self.spend_refused(now, from, join, responder.as_ref());
             return self.refuse(now, from, join, Refusal::Busy, &detail);
         }
@@ -218,19 +221,30 @@ impl Engine {
         }
     }
 
-    /// Ends a session of who has more than an equal share; false when `newcomer` has such a share already.
-    fn make_room(&mut self, now: Time, newcomer: Holders) -> bool {
-        let overdrawn = self.sessions.find_overdrawn(newcomer);
-        let Some(session) = overdrawn.and_then(|address| self.sessions.get_mut(address)) else {
-            return false;
+    /// Ends a session if there must be one less for `newcomer`, which is `returning` to a place of its own or not.
+    ///
+    /// # Errors
+    /// Why it may have none, for the log.
+    fn make_room(&mut self, now: Time, newcomer: Holders, returning: bool) -> Result<(), String> {
+        let max_viewers = self.config.max_viewers;
+        let (evictable, why) = if self.sessions.is_at_limit(newcomer, self.config.sessions) {
+            let why = "its key or address has all the sessions that one may have".to_owned();
+            (self.sessions.find_silent_of(now, newcomer), why)
+        } else if !returning && self.sessions.len() >= max_viewers {
+            let why = format!("this relay serves {max_viewers} viewers and no more");
+            (self.sessions.find_evictable(now, newcomer), why)
+        } else {
+            return Ok(());
         };
 
+        let session = evictable.and_then(|address| self.sessions.get_mut(address));
+        let session = session.ok_or(why)?;
         let route = session.route;
         self.outputs
             .push_back(goodbye(session, "others need its place"));
         self.counts.evicted += 1;
         drop(self.remove_session(now, route));
-        true
+        Ok(())
     }
 
     /// Adds a session, and sends its viewer the first frame.
@@ -250,7 +264,7 @@ impl Engine {
             span = tracing::info_span!("session", viewer = %route.remote, stream = %stream.name);
         }
 
-        if let Some(count) = self.log_limits.joined.note(now) {
+        if let Some(count) = self.log_limits.note(LogLine::Joined, now) {
             span.in_scope(|| tracing::info!(count, name = %label, "viewers joined"));
         }
 
@@ -425,7 +439,7 @@ impl Engine {
         detail: &str,
     ) -> Refuse {
         self.counts.refusals += 1;
-        if let Some(count) = self.log_limits.refused_joins.note(now) {
+        if let Some(count) = self.log_limits.note(LogLine::RefusedJoins, now) {
             let name = label(None, &join.name);
             tracing::info!(count, viewer = %to.remote, %name, "joins refused, the last: {detail}");
         }

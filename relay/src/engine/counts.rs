@@ -27,14 +27,12 @@ pub struct Counts {
     pub unknown_sessions: u64,
     /// Of those, how many were answered by RESET.
     pub resets: u64,
-    /// Shards that viewers asked for again.
+    /// Shards that viewers asked for again, of frames that the relay has.
     pub repairs_asked: u64,
     /// Shards sent again.
     pub repairs_sent: u64,
     /// Handshakes that came to nothing: a wrong key, none, or one that is not known.
     pub handshakes_refused: u64,
-    /// Handshakes that were not worked on, because there were too many.
-    pub handshakes_put_off: u64,
     /// Messages of sealed sessions that were not sealed, or not by the viewer.
     pub unauthentic: u64,
     /// Keep-alives that claimed a sequence which was never sent.
@@ -47,7 +45,7 @@ pub struct Counts {
     pub isolated: u64,
     /// Sessions ended because their key is known no more.
     pub revoked: u64,
-    /// Sessions ended because their holder had more than an equal share of a full relay.
+    /// Sessions ended because others had less than an equal share of a full relay.
     pub evicted: u64,
     /// Keys that followed another.
     pub keys_rotated: u64,
@@ -55,8 +53,6 @@ pub struct Counts {
     pub left_groups: u64,
     /// What viewers have found, as far as it came.
     pub detections: u64,
-    /// Of that, what the sources will not be told.
-    pub detections_dropped: u64,
     /// Feedback reports made for sources.
     pub feedback: u64,
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use fanlight_daemon::rate_limit::TokenBucket;
+use fanlight_live::ledger::REPAIR_SHARDS_PER_SECOND;
 use fanlight_proto::clock::Time;
 use fanlight_proto::limits::CONSENT_LIFETIME;
 use fanlight_proto::message::{Join, KeepAlive, NotShown, Report};
@@ -14,10 +15,6 @@ use super::isolation::{IsolationChange, IsolationState};
 use super::multicast::{Membership, Multicast};
 use super::output::{Route, Target};
 use super::parity_control::ParityController;
-
-/// Shards that one viewer gets again in a second: half of a stream of 300 kB frames at 30 fps. Repair
-/// does not help a viewer that misses more, and one that asks for more is not honest.
-pub const REPAIR_SHARDS_PER_SECOND: u32 = 4096;
 
 /// A viewer of a group that reports hearing nothing misses a frame that has been in flight for so
 /// long. If less, the report may have crossed the frame: after a pause of the source everybody

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use fanlight_live::ledger::Resource;
 use fanlight_proto::clock::Time;
 use fanlight_proto::feed::{MAX_FEEDBACK_BYTES, MAX_FEEDBACK_DETECTIONS, MAX_VIEWER_REPORTS};
 use fanlight_proto::limits::{MAX_DETECTIONS, MAX_STREAMS};
@@ -15,6 +16,7 @@ use prost::Message as _;
 
 use super::Engine;
 use super::client_screens::{ClientScreens, Screen, ScreenKey};
+use super::log_limits::LogLine;
 use super::output::{Output, Route};
 use super::sessions::{Session, Sessions};
 use super::stream::Stream;
@@ -239,7 +241,7 @@ impl Engine {
                 dropped += *detections as u64;
             }
         });
-        self.counts.detections_dropped += dropped;
+        self.ledger.refusals.note(Resource::Detections, dropped);
     }
 
     /// Takes the detections of a viewer.
@@ -264,8 +266,8 @@ impl Engine {
         if detections == 0 {
             return;
         }
-        self.counts.detections_dropped += detections;
-        if let Some(count) = self.log_limits.detections.note(now) {
+        self.ledger.refusals.note(Resource::Detections, detections);
+        if let Some(count) = self.log_limits.note(LogLine::Detections, now) {
             tracing::info!(count, %viewer, "detections dropped of viewers that send too many, or of other frames");
         }
     }

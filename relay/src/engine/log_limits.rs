@@ -3,47 +3,56 @@
 use fanlight_daemon::rate_limit::LogLimiter;
 use fanlight_proto::clock::Time;
 
-/// The limits, one for each kind of line.
-#[derive(Debug, Default)]
-pub(super) struct LogLimits {
-    pub(super) malformed: LogLimiter,
-    pub(super) refused_frames: LogLimiter,
-    pub(super) joined: LogLimiter,
-    pub(super) left: LogLimiter,
-    pub(super) refused_joins: LogLimiter,
-    pub(super) unauthentic: LogLimiter,
-    pub(super) unsent_sequences: LogLimiter,
-    pub(super) isolated: LogLimiter,
-    pub(super) left_groups: LogLimiter,
-    pub(super) detections: LogLimiter,
+/// The kinds of lines.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum LogLine {
+    Malformed,
+    RefusedFrames,
+    Joined,
+    Left,
+    RefusedJoins,
+    Unauthentic,
+    UnsentSequences,
+    Isolated,
+    LeftGroups,
+    Detections,
 }
 
+/// What happened, in the order of [`LogLine`].
+const EVENTS: [&str; 10] = [
+    "malformed datagrams dropped",
+    "frames refused",
+    "viewers joined",
+    "viewers left",
+    "joins refused",
+    "messages of sealed sessions dropped",
+    "keep-alives of unsent media dropped",
+    "viewers fell behind",
+    "viewers that multicast serves badly get unicast",
+    "detections dropped",
+];
+
+/// The limits, one for each kind of line.
+#[derive(Debug, Default)]
+pub(super) struct LogLimits([LogLimiter; EVENTS.len()]);
+
 impl LogLimits {
+    /// Notes an event. When a line is due, returns how many events it stands for.
+    pub(super) fn note(&mut self, line: LogLine, now: Time) -> Option<u64> {
+        self.0[line as usize].note(now)
+    }
+
     /// Logs what was counted since the last lines, and is due.
     pub(super) fn flush(&mut self, now: Time) {
-        let kinds = [
-            ("malformed datagrams dropped", &mut self.malformed),
-            ("frames refused", &mut self.refused_frames),
-            ("viewers joined", &mut self.joined),
-            ("viewers left", &mut self.left),
-            ("joins refused", &mut self.refused_joins),
-            ("messages of sealed sessions dropped", &mut self.unauthentic),
-            (
-                "keep-alives of unsent media dropped",
-                &mut self.unsent_sequences,
-            ),
-            ("viewers fell behind", &mut self.isolated),
-            (
-                "viewers that multicast serves badly get unicast",
-                &mut self.left_groups,
-            ),
-            ("detections dropped", &mut self.detections),
-        ];
-
-        for (what, limit) in kinds {
+        for (what, limit) in EVENTS.iter().zip(&mut self.0) {
             if let Some(count) = limit.flush(now) {
                 tracing::info!(count, "{what}");
             }
         }
+    }
+
+    /// Events that have no line of their own.
+    pub(super) fn withheld(&self) -> u64 {
+        self.0.iter().map(LogLimiter::withheld).sum()
     }
 }

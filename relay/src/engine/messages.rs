@@ -1,13 +1,16 @@
 //! The messages of a session: what a viewer says, and what it is told.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
+use fanlight_live::ledger::Resource;
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{ToRelay, ToViewer};
 use fanlight_proto::message::{FrameId, KeepAlive, Pulse, Repair};
 
 use super::Engine;
+use super::log_limits::LogLine;
 use super::output::{FrameTransmit, Output, Retransmit, Route};
 use super::packetize::repair_ranges;
 use super::pulse::PulseContext;
@@ -109,7 +112,7 @@ impl Engine {
         };
 
         let may_catch_up = |shards| session.delivery.may_catch_up(now, shards);
-        if !stream.shards().is_some_and(may_catch_up) || self.catch_ups.available(now) == 0 {
+        if !stream.shards().is_some_and(may_catch_up) || !self.ledger.has_catch_up(now) {
             return;
         }
 
@@ -117,7 +120,7 @@ impl Engine {
             return;
         };
 
-        self.catch_ups.take_up_to(now, 1);
+        self.ledger.take_catch_up(now);
         session
             .delivery
             .on_catch_up(now, packets.sequence(), packets.shards());
@@ -191,7 +194,7 @@ impl Engine {
 
         if outcome.left_group {
             self.counts.left_groups += 1;
-            if let Some(count) = self.log_limits.left_groups.note(now) {
+            if let Some(count) = self.log_limits.note(LogLine::LeftGroups, now) {
                 let what = "viewers that multicast serves badly get unicast";
                 session
                     .span
@@ -205,8 +208,6 @@ impl Engine {
     }
 
     fn on_repair(&mut self, now: Time, from: Route, body: &Repair) {
-        let asked = body.ranges.chunks_exact(2).map(|pair| u64::from(pair[1]));
-        self.counts.repairs_asked += asked.sum::<u64>();
         let Some(session) = self.sessions.get_mut(from.remote) else {
             return;
         };
@@ -227,12 +228,15 @@ impl Engine {
             return;
         };
 
+        // Shards that exist, each once: whatever else is claimed is not believed.
+        let asked = shards_of(&repair_ranges(&body.ranges, packets.shards(), u32::MAX));
         let budget = session.delivery.repair_budget(now);
         let ranges = repair_ranges(&body.ranges, packets.shards(), budget);
-        let lengths = ranges
-            .iter()
-            .map(|range| u32::from(range.end - range.start));
-        let count = lengths.sum();
+        let count = shards_of(&ranges);
+        self.counts.repairs_asked += u64::from(asked);
+        self.ledger
+            .refusals
+            .note(Resource::Repairs, u64::from(asked - count));
         if count == 0 {
             return;
         }
@@ -255,7 +259,7 @@ impl Engine {
 
     fn on_unsent_sequence(&mut self, now: Time, from: Route) {
         self.counts.unsent_sequences += 1;
-        if let Some(count) = self.log_limits.unsent_sequences.note(now) {
+        if let Some(count) = self.log_limits.note(LogLine::UnsentSequences, now) {
             let what = "keep-alives dropped that claim media which was never sent";
             tracing::info!(count, from = %from.remote, "{what}");
         }
@@ -263,9 +267,16 @@ impl Engine {
 
     fn on_unauthentic(&mut self, now: Time, from: Route) {
         self.counts.unauthentic += 1;
-        if let Some(count) = self.log_limits.unauthentic.note(now) {
+        if let Some(count) = self.log_limits.note(LogLine::Unauthentic, now) {
             let what = "messages dropped that the viewer of a sealed session has not sealed";
             tracing::info!(count, from = %from.remote, "{what}");
         }
     }
+}
+
+fn shards_of(ranges: &[Range<u16>]) -> u32 {
+    ranges
+        .iter()
+        .map(|range| u32::from(range.end - range.start))
+        .sum()
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use fanlight_live::ledger::{Holders, SessionLimits, SessionShares, holders};
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::ToViewer;
 use fanlight_proto::handshake::PublicKey;
@@ -11,8 +12,10 @@ use fanlight_proto::handshake::PublicKey;
 use super::auth::Auth;
 use super::delivery::Delivery;
 use super::output::{Route, Target};
-use super::shares::{Holders, Shares, holders};
 use super::viewer_feedback::ViewerFeedback;
+
+/// A session is silent when four keep-alives have not come.
+const SILENT: Duration = Duration::from_secs(1);
 
 /// One viewer's session.
 #[derive(Debug)]
@@ -42,7 +45,7 @@ impl Session {
     }
 
     /// Who holds it.
-    fn holders(&self) -> Holders {
+    pub(super) fn holders(&self) -> Holders {
         holders(self.route.remote.ip(), self.auth.identity())
     }
 
@@ -67,7 +70,7 @@ pub(super) fn label(listed: Option<&str>, claimed: &str) -> String {
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
     by_address: BTreeMap<SocketAddr, Session>,
-    shares: Shares,
+    shares: SessionShares,
 }
 
 impl Sessions {
@@ -121,14 +124,31 @@ impl Sessions {
             .map(|session| session.route.remote)
     }
 
+    /// Whether `newcomer` has as many as one holder may.
+    pub(super) fn is_at_limit(&self, newcomer: Holders, limits: SessionLimits) -> bool {
+        self.shares.is_at_limit(newcomer, limits)
+    }
+
+    /// A session of `holders` itself that has fallen silent, and may end so that it gets another one.
+    pub(super) fn find_silent_of(&self, now: Time, holders: Holders) -> Option<SocketAddr> {
+        first_to_go(self.iter().filter(|session| {
+            session.holders() == holders && now.saturating_since(session.heard) >= SILENT
+        }))
+    }
+
     /// The session that must end so that `newcomer` gets an equal share of a full relay, if it has not got that yet: one
-    /// that has said nothing since it began before one that has, then the one that has been silent for longest.
-    pub(super) fn find_overdrawn(&self, newcomer: Holders) -> Option<SocketAddr> {
-        let debtor = self.shares.debtor(newcomer)?;
-        self.iter()
-            .filter(|session| session.holders().contains(&debtor))
-            .min_by_key(|session| (session.heard > session.since, session.heard))
-            .map(|session| session.route.remote)
+    /// that has fallen silent, or one of the holder that has most.
+    pub(super) fn find_evictable(&self, now: Time, newcomer: Holders) -> Option<SocketAddr> {
+        let silent = |session: &&Session| now.saturating_since(session.heard) >= SILENT;
+        // Whoever has its share already costs no search.
+        let idle = self.shares.is_below_share(newcomer).then(|| self.iter());
+        first_to_go(idle.into_iter().flatten().filter(silent)).or_else(|| {
+            let debtor = self.shares.debtor(newcomer)?;
+            first_to_go(
+                self.iter()
+                    .filter(|session| session.holders().contains(&debtor)),
+            )
+        })
     }
 
     /// The route of one viewer whose key is not `known`.
@@ -137,4 +157,12 @@ impl Sessions {
             |session: &&Session| session.auth.identity().is_some_and(|key| !known(key));
         self.iter().find(unauthorized).map(|session| session.route)
     }
+}
+
+/// Of sessions of which one must end: one that has said nothing since it began before one that has, then the one that has
+/// been silent for longest.
+fn first_to_go<'a>(sessions: impl Iterator<Item = &'a Session>) -> Option<SocketAddr> {
+    sessions
+        .min_by_key(|session| (session.heard > session.since, session.heard))
+        .map(|session| session.route.remote)
 }

@@ -43,6 +43,7 @@ impl Engine {
                 .collect(),
             viewers: self.sessions.iter().filter_map(entry_of).collect(),
             counters: self.counts().named(),
+            refusals: self.refusals(),
             dedicated_sockets: self.dedicated_sockets(),
         }
     }
@@ -141,9 +142,9 @@ const COUNTS: [Count; 18] = [
         |counts| counts.handshakes_refused,
     ),
     (
-        "put_off_handshakes",
-        "Handshakes that were not worked on, because there were too many",
-        |counts| counts.handshakes_put_off,
+        "evicted_sessions",
+        "Sessions that gave way to others in a full relay",
+        |counts| counts.evicted,
     ),
     (
         "asked_repair_shards",

@@ -7,6 +7,7 @@ use fanlight_proto::handshake::RelayAccess;
 use fanlight_proto::limits::SESSION_IDLE;
 
 use super::isolation::IsolationChange;
+use super::log_limits::LogLine;
 use super::key_rotation::{KEY_SWITCH_TIMEOUT, KeyRotation, REVOKE_SWITCH_TIMEOUT};
 use super::output::{Output, Route};
 use super::stream::Stream;
@@ -122,7 +123,7 @@ impl Engine {
                     self.counts.isolated += 1;
                     self.outputs.push_back(Output::Isolate(session.route));
 
-                    if let Some(count) = self.log_limits.isolated.note(now) {
+                    if let Some(count) = self.log_limits.note(LogLine::Isolated, now) {
                         session.span.in_scope(
                             || tracing::info!(count, name = %session.label, "viewers fell behind"),
                         );

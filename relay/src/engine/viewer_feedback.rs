@@ -8,9 +8,7 @@ use fanlight_proto::limits::{DETECTIONS_PER_SECOND, MAX_DETECTIONS};
 use fanlight_proto::message::{CanaryStatus, Detection, Detections, Verdict, ViewerReport};
 
 use fanlight_daemon::rate_limit::TokenBucket;
-
-/// Detections of one viewer that are kept in a second: four trackers at 30 fps.
-pub const KEPT_DETECTIONS_PER_SECOND: u32 = 120;
+use fanlight_live::ledger::KEPT_DETECTIONS_PER_SECOND;
 
 /// Detections of one viewer that wait for a report: as many as two reports carry.
 const MAX_WAITING: usize = 2 * MAX_DETECTIONS;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use fanlight_daemon::Context;
+use fanlight_live::ledger::SessionLimits;
 use fanlight_proto::clock::Time;
 
 use super::{EventLoop, Relay, viewer_key_watch};
@@ -18,6 +19,8 @@ pub(super) const LIVE: &[&str] = &[
     "viewer_keys",
     "key_rotation_s",
     "max_viewers",
+    "sessions_per_key",
+    "sessions_per_address",
     "memory_budget",
 ];
 
@@ -25,6 +28,10 @@ pub(super) const LIVE: &[&str] = &[
 pub(super) fn bounds(config: &Config) -> EngineConfig {
     EngineConfig {
         max_viewers: config.max_viewers,
+        sessions: SessionLimits {
+            per_key: config.sessions_per_key,
+            per_address: config.sessions_per_address.unwrap_or(usize::MAX),
+        },
         memory_budget: config.memory_budget.unwrap_or_else(memory::default_budget),
         source_stale: Duration::from_millis(config.source_stale_ms),
         key_rotation: Duration::from_secs(config.key_rotation_s),

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use fanlight_live::ledger::Resource;
 use fanlight_proto::clock::Time;
 
 use crate::engine::{Counts, Engine};
@@ -96,7 +97,7 @@ impl StatusReporter {
             counts.joins,
             counts.refusals,
             counts.handshakes_refused,
-            counts.handshakes_put_off,
+            engine.refusals().of(Resource::Handshakes),
             counts.isolated,
             counts.left_groups,
             counts.revoked,

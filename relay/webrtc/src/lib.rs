@@ -112,9 +112,10 @@ impl OutputServer for WebRtc {
             .name("webrtc".to_owned())
             .spawn(move || {
                 let served = runtime.block_on(async {
+                    let refusals = table.refusals().clone();
                     let server = Server::new(&self, table)?;
                     if let Some((listener, _, requests)) = self.signalling {
-                        tokio::spawn(signalling::serve(listener, requests));
+                        tokio::spawn(signalling::serve(listener, requests, refusals));
                     }
                     tokio::select! {
                         ended = server.run(self.socket, self.requests) => ended,

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use fanlight_daemon::clock;
 use fanlight_live::access::{Grant, Role, unix_seconds};
 use fanlight_live::whep::{WhepAnswer, WhepCommand, WhepError, WhepRequest};
-use fanlight_live::{StreamTable, client_network};
+use fanlight_live::StreamTable;
+use fanlight_live::ledger::{Resource, client_network};
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::StreamName;
 use tokio::net::UdpSocket;
@@ -190,6 +191,7 @@ impl Server {
             |session: &&Session| client_network(session.watcher.client.ip()) == network;
         let crowded = self.sessions.values().filter(of_network).count() >= MAX_PEERS_PER_NETWORK;
         if crowded || self.sessions.len() >= MAX_PEERS {
+            self.table.refusals().note(Resource::Connections, 1);
             return Err(WhepError::Busy);
         }
 

@@ -5,7 +5,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use fanlight_live::listener::{ConnectionLimits, ConnectionPermit};
+use fanlight_daemon::clock;
+use fanlight_live::ledger::{ConnectionLimits, ConnectionPermit, SharedRefusals};
 use fanlight_live::whep::{WhepAnswer, WhepClient, WhepCommand, WhepError};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -61,15 +62,19 @@ enum Ended {
 ///
 /// # Errors
 /// When the port is of no use.
-pub(crate) async fn serve(listener: std::net::TcpListener, requests: WhepClient) -> io::Result<()> {
+pub(crate) async fn serve(
+    listener: std::net::TcpListener,
+    requests: WhepClient,
+    refusals: SharedRefusals,
+) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
-    let limits = ConnectionLimits::new(MAX_CONNECTIONS, MAX_PER_ADDRESS, &[]);
+    let limits = ConnectionLimits::new(MAX_CONNECTIONS, MAX_PER_ADDRESS, &[], refusals);
     loop {
         let Ok((stream, client)) = listener.accept().await else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        if let Some(permit) = limits.take(client.ip()) {
+        if let Some(permit) = limits.admit(clock::now(), client) {
             tokio::spawn(converse(stream, client, requests.clone(), permit));
         }
     }

@@ -120,6 +120,76 @@ fn one_address_that_has_all_sessions_gives_way_to_others() {
     assert_eq!(rig.engine.counts().evicted, 10);
 }
 
+/// From issue 14: 1000 sessions from one address in 0.1 s.
+#[test]
+fn one_address_with_a_thousand_sessions_keeps_no_other_out() {
+    let mut rig = Rig::live();
+    for n in 0..1000 {
+        rig.join(viewer(n), u64::from(n) + 1);
+    }
+
+    let other = SocketAddr::from(([10, 0, 0, 2], 4000));
+    rig.join(other, 1);
+    assert_eq!(rig.engine.viewers(), 1000);
+    assert_eq!(rig.engine.counts().evicted, 1);
+}
+
+#[test]
+fn one_address_gets_as_many_sessions_as_the_settings_say_and_its_silent_ones_end_first() {
+    let mut rig = Rig::with(EngineConfig {
+        sessions: SessionLimits {
+            per_address: 2,
+            ..SessionLimits::default()
+        },
+        ..EngineConfig::default()
+    });
+
+    rig.frame("cam", 1, 100, 0);
+    rig.join(viewer(1), 1);
+    let second = rig.join(viewer(2), 1).session;
+    let refused = |rig: &mut Rig| match rig.ask(viewer(3), join(1)) {
+        Said::Refuse(refuse) => refuse.refusal() == Refusal::Busy,
+        _ => false,
+    };
+    assert!(refused(&mut rig));
+    assert_eq!(rig.engine.refusals().of(Resource::Sessions), 1);
+    // Who is in may join anew, and other addresses may come.
+    rig.join(viewer(1), 2);
+    rig.join(SocketAddr::from(([10, 0, 0, 2], 4000)), 1);
+
+    rig.pass(SECOND);
+    rig.keep_alive(viewer(2), second);
+    rig.join(viewer(3), 2);
+    assert!(matches!(rig.keep_alive(viewer(2), second), Said::Pulse(..)));
+    assert_eq!(rig.engine.viewers(), 3);
+}
+
+#[test]
+fn silent_sessions_make_room_in_a_full_relay_before_others() {
+    let mut rig = Rig::with(EngineConfig {
+        max_viewers: 4,
+        ..EngineConfig::default()
+    });
+
+    rig.frame("cam", 1, 100, 0);
+    let crowd: Vec<_> = (0..3).map(|n| rig.join(viewer(n), 1).session).collect();
+    let alone = SocketAddr::from(([10, 0, 0, 2], 4000));
+    let silent = rig.join(alone, 1).session;
+    rig.pass(SECOND);
+    for (n, session) in (0..).zip(&crowd) {
+        rig.keep_alive(viewer(n), *session);
+    }
+
+    rig.join(SocketAddr::from(([10, 0, 0, 3], 4000)), 1);
+    assert_eq!(rig.keep_alive(alone, silent), Said::Reset(silent));
+    for (n, session) in (0..).zip(crowd) {
+        assert!(matches!(
+            rig.keep_alive(viewer(n), session),
+            Said::Pulse(..)
+        ));
+    }
+}
+
 #[test]
 fn joins_that_cannot_be_met_are_refused_with_the_reason() {
     let mut rig = Rig::new();

@@ -316,7 +316,7 @@ fn a_viewer_that_floods_is_heard_so_often_and_takes_nothing_from_the_others() {
     // It sends its share of a second at once, and so many wait for a feedback.
     assert!((60..=360).contains(&heard[&1]), "{heard:?}");
     assert_eq!(dropped + heard[&1], 200 * 20 * 16);
-    assert_eq!(rig.engine.counts().detections_dropped, dropped);
+    assert_eq!(rig.engine.refusals().of(Resource::Detections), dropped);
 }
 
 #[test]
@@ -403,7 +403,7 @@ fn lies_are_dropped_and_the_session_goes_on() {
     assert_eq!(told, [&found(7)]);
     assert_eq!(
         (
-            rig.engine.counts().detections_dropped,
+            rig.engine.refusals().of(Resource::Detections),
             rig.engine.counts().unknown_sessions
         ),
         (1, 1)

@@ -1,5 +1,6 @@
 //! What strangers get: no more than they sent, nothing for nonsense, and no memory.
 
+use fanlight_live::ledger::RESETS_PER_SECOND;
 use fanlight_proto::limits::{JOIN_BYTES, MAX_DATAGRAM};
 
 use super::*;

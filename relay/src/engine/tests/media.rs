@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use fanlight_live::ledger::REPAIR_SHARDS_PER_SECOND;
 use fanlight_proto::datagram::{DATA_BYTES, DataHeader};
 
 use super::*;
@@ -220,9 +221,38 @@ fn repairs_are_bounded_for_each_viewer() {
     }
 
     assert_eq!(shards, REPAIR_SHARDS_PER_SECOND);
+    let asked = rig.engine.counts().repairs_asked;
+    let refused = rig.engine.refusals().of(Resource::Repairs);
+    assert_eq!(asked, u64::from(shards) + refused);
     assert_eq!(repair(&mut rig, viewer(2), other.session, all()).len(), 1);
     rig.pass(SECOND);
     assert_eq!(repair(&mut rig, viewer(1), one.session, all()).len(), 1);
+}
+
+/// From issue 14: the count was what viewers claimed, up to 2^38 shards in one datagram.
+#[test]
+fn repairs_count_as_asked_only_for_shards_that_exist() {
+    let mut rig = Rig::live();
+    let joined = rig.join(viewer(1), 1);
+    rig.frame("cam", 1, 101, 0);
+    rig.outputs();
+    let alias = joined.stream.unwrap().alias;
+    let ask = |number, ranges| Repair {
+        alias,
+        epoch: 1,
+        number,
+        ranges,
+    };
+
+    let mut asked = |body| {
+        repair(&mut rig, viewer(1), joined.session, body);
+        rig.engine.counts().repairs_asked
+    };
+    assert_eq!(asked(ask(999, vec![0, u32::MAX])), 0, "no such frame");
+    assert_eq!(asked(ask(101, vec![0, 3])), 3);
+    assert_eq!(asked(ask(101, vec![u32::MAX, u32::MAX])), 3);
+    // 100 000 bytes and a header are 87 shards; the second range repeats the first.
+    assert_eq!(asked(ask(101, vec![0, u32::MAX, 0, u32::MAX])), 3 + 87);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What each viewer gets of its stream: its rate, its parity, its pause, its first picture, its socket.
 
+use fanlight_live::ledger::{CATCH_UPS_PER_SECOND, REPAIR_SHARDS_PER_SECOND};
 use fanlight_proto::message::Report;
 use fanlight_proto::parity::level_count;
 

@@ -1,5 +1,6 @@
 //! Viewers with keys: who is let in, what is sealed, how keys follow each other and how they are taken away.
 
+use fanlight_live::ledger::HANDSHAKES_PER_SOURCE;
 use fanlight_proto::datagram::SEALED_DATA_BYTES;
 use fanlight_proto::handshake::{
     Channel, Initiator, PrivateKey, PublicKey, RelayAccess, SharedKey, ViewerAccess,
@@ -514,6 +515,52 @@ fn a_handshake_is_not_looked_at_before_the_token() {
     );
 }
 
+/// From issue 14: one key of a list held 40 of 40 sessions.
+#[test]
+fn one_key_that_has_all_sessions_keeps_no_other_key_out() {
+    let config = EngineConfig {
+        max_viewers: 40,
+        ..EngineConfig::default()
+    };
+    let mut rig = Rig::guarded(config, known(&[1, 2]));
+    rig.frame("cam", 1, 100, 0);
+    for n in 0..40 {
+        Guest::join(&mut rig, n, &with_key(1));
+    }
+
+    Guest::join(&mut rig, 100, &with_key(2));
+    assert_eq!(rig.engine.viewers(), 40);
+    assert_eq!(rig.engine.counts().evicted, 1);
+}
+
+#[test]
+fn one_key_gets_as_many_sessions_as_the_settings_say_from_wherever_it_comes() {
+    let config = EngineConfig {
+        sessions: SessionLimits {
+            per_key: 2,
+            ..SessionLimits::default()
+        },
+        ..EngineConfig::default()
+    };
+    let mut rig = Rig::guarded(config, known(&[1, 2]));
+    rig.frame("cam", 1, 100, 0);
+    Guest::join(&mut rig, 1, &with_key(1));
+    Guest::join(&mut rig, 2, &with_key(1));
+
+    // By a place that another key has: that one has left it.
+    Guest::join(&mut rig, 3, &with_key(2));
+    for at in [viewer(3), SocketAddr::from(([10, 0, 0, 9], 7))] {
+        let (join, _) = good_join(&mut rig, at, 77, &with_key(1));
+        let Said::Refuse(refuse) = only(rig.say(at, &ToRelay::Join(join))) else {
+            panic!()
+        };
+        assert_eq!(refuse.refusal(), Refusal::Busy);
+    }
+
+    assert_eq!(rig.engine.viewers(), 3);
+    assert_eq!(rig.engine.refusals().of(Resource::Sessions), 2);
+}
+
 #[test]
 fn handshakes_are_limited_for_each_source_and_for_all() {
     let mut rig = psk();
@@ -527,7 +574,7 @@ fn handshakes_are_limited_for_each_source_and_for_all() {
     let counts = *rig.engine.counts();
     assert_eq!(counts.handshakes_refused, u64::from(HANDSHAKES_PER_SOURCE));
     assert_eq!(
-        counts.handshakes_put_off,
+        rig.engine.refusals().of(Resource::Handshakes),
         200 - u64::from(HANDSHAKES_PER_SOURCE)
     );
 

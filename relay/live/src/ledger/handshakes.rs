@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 
 use fanlight_daemon::rate_limit::TokenBucket;
-use fanlight_live::client_network;
 use fanlight_proto::clock::Time;
 use fanlight_proto::token::TokenKey;
+
+use super::client_network;
 
 /// Handshakes in a second in all: a tenth of a core. A relay that restarts lets its thousand viewers in
 /// within a second.
@@ -21,21 +22,23 @@ const BUCKETS: usize = 1024;
 
 /// The token buckets. No address is stored.
 #[derive(Debug)]
-pub(super) struct HandshakeLimiter {
+pub struct Handshakes {
     all: TokenBucket,
     sources: Vec<TokenBucket>,
 }
 
-impl HandshakeLimiter {
-    pub(super) fn new() -> Self {
+impl Default for Handshakes {
+    fn default() -> Self {
         Self {
             all: TokenBucket::new(HANDSHAKES_PER_SECOND, HANDSHAKES_PER_SECOND),
             sources: vec![TokenBucket::new(HANDSHAKES_PER_SOURCE, HANDSHAKES_PER_SOURCE); BUCKETS],
         }
     }
+}
 
+impl Handshakes {
     /// Whether a handshake for `from` may be worked on now; it counts.
-    pub(super) fn admits(&mut self, now: Time, token_key: &TokenKey, from: SocketAddr) -> bool {
+    pub fn admits(&mut self, now: Time, token_key: &TokenKey, from: SocketAddr) -> bool {
         let hash = token_key.mint(
             Time::default(),
             SocketAddr::new(client_network(from.ip()), 0),
@@ -54,7 +57,7 @@ mod tests {
     #[test]
     fn one_source_does_not_use_up_what_others_may_and_all_together_are_limited() {
         let (mut handshakes, token_key, now) = (
-            HandshakeLimiter::new(),
+            Handshakes::default(),
             TokenKey::new([3; 16]),
             Time::from_nanos(7),
         );
