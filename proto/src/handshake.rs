@@ -16,8 +16,11 @@ use crate::message::{Access, Join};
 use crate::noise;
 use crate::replay::ReplayWindow;
 
+mod join_mac;
 #[cfg(test)]
 mod tests;
+
+pub use join_mac::{JOIN_MAC_BYTES, JoinMac};
 
 /// Bytes of the largest message that can be sealed within a session: with headers and seal it fits a datagram.
 pub const MAX_PLAINTEXT: usize = MAX_DATAGRAM - SEALED_HEADER - SEAL_BYTES;
@@ -234,8 +237,8 @@ fn known(
         .ok_or(HandshakeError::Unknown(key))
 }
 
-/// What of a JOIN stands in the clear when it brings a handshake: version, nonce, token and that handshake. Everything
-/// else is the request, which the first message encrypts.
+/// What of a JOIN stands in the clear when it brings a handshake: version, nonce, token, that handshake and its [`JoinMac`].
+/// Everything else is the request, which the first message encrypts.
 impl Join {
     /// What the first message encrypts.
     #[must_use]
@@ -245,20 +248,28 @@ impl Join {
             nonce: 0,
             token: Bytes::new(),
             handshake: Bytes::new(),
+            mac: Bytes::new(),
             ..self.clone()
         };
         request.encode_to_vec()
     }
 
-    /// What stands in the clear beside `handshake`.
+    /// What stands in the clear of a viewer with that access beside `handshake`, which may be empty.
     #[must_use]
-    pub fn envelope(&self, handshake: Bytes) -> Self {
-        Self {
+    pub fn envelope(&self, access: &ViewerAccess, handshake: Bytes) -> Self {
+        let join = Self {
             version: self.version,
             nonce: self.nonce,
             token: self.token.clone(),
             handshake,
             ..Self::default()
+        };
+
+        let mac = JoinMac::of_viewer(access).filter(|_| !join.handshake.is_empty());
+        let mac = mac.map(|mac| mac.of(&join).to_vec().into());
+        Self {
+            mac: mac.unwrap_or_default(),
+            ..join
         }
     }
 

@@ -18,6 +18,16 @@ pub(crate) fn builder<'a>(pattern: &str, prologue: &'a [u8], seed: [u8; 32]) -> 
         .expect("a builder has one prologue")
 }
 
+/// HMAC-BLAKE2s (RFC 2104, RFC 7693) of `data` by a `key` of at most a block of 64 bytes.
+pub(crate) fn hmac(key: &[u8], data: &[u8]) -> Zeroizing<[u8; 32]> {
+    let mut hash = DefaultResolver
+        .resolve_hash(&HashChoice::Blake2s)
+        .expect("snow is built with BLAKE2s");
+    let mut out = Zeroizing::new([0; 32]);
+    hash.hmac(key, data, &mut *out);
+    out
+}
+
 struct Resolver(Zeroizing<[u8; 32]>);
 
 impl CryptoResolver for Resolver {

@@ -119,7 +119,7 @@ fn second(now: Time) -> u64 {
 }
 
 /// Compares without telling by its duration where the first difference lies.
-fn equal(a: &[u8; TOKEN_BYTES], b: &[u8; TOKEN_BYTES]) -> bool {
+pub(crate) fn equal(a: &[u8; TOKEN_BYTES], b: &[u8; TOKEN_BYTES]) -> bool {
     a.iter()
         .zip(b)
         .fold(0, |difference, (x, y)| difference | (x ^ y))

@@ -13,7 +13,7 @@ use fanlight_proto::datagram::{
     DATA_HEADER, DataHeader, KeySlot, SEAL_BYTES, SEALED_DATA_BYTES, ToRelay, ToViewer, VERSION,
 };
 use fanlight_proto::handshake::{
-    Channel, Initiator, PrivateKey, RelayAccess, SharedKey, ViewerAccess, answer,
+    Channel, Initiator, JoinMac, PrivateKey, RelayAccess, SharedKey, ViewerAccess, answer,
 };
 use fanlight_proto::limits::SHARD_BYTES;
 use fanlight_proto::message::{Accept, FrameId, Join, KeepAlive, Pulse, StreamInfo};
@@ -223,7 +223,7 @@ fn handshake(pattern: &str, keys: &Value, viewer: &ViewerAccess, relay: &RelayAc
     let payload = prost::Message::encode_to_vec(&welcome());
     let (second, mut at_relay) = responder.finish(&payload).unwrap();
     let (_, mut at_viewer) = initiator.finish(&second).unwrap();
-    let join = self::request().envelope(first.clone().into());
+    let join = self::request().envelope(viewer, first.clone().into());
 
     let accept = Accept {
         nonce: NONCE,
@@ -241,6 +241,7 @@ fn handshake(pattern: &str, keys: &Value, viewer: &ViewerAccess, relay: &RelayAc
         "relay_ephemeral_private": hex(&ephemeral(SEEDS[1])),
         "request": hex(&request),
         "first_message": hex(&first),
+        "mac": hex(&join.mac),
         "join": hex(&encoded_to_relay(&ToRelay::Join(join))),
         "payload": hex(&payload),
         "second_message": hex(&second),
@@ -326,6 +327,8 @@ fn take_back(case: &Value) {
         panic!("a good JOIN")
     };
 
+    assert_eq!(join.mac, bytes(&case["mac"]));
+    assert!(JoinMac::of_relay(&relay).unwrap().holds(&join));
     let responder = answer(&relay, join.nonce, &join.token, &join.handshake, SEEDS[1]).unwrap();
     assert_eq!(responder.request(), bytes(&case["request"]));
     let (_, mut at_relay) = responder.finish(&bytes(&case["payload"])).unwrap();

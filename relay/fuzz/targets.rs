@@ -208,8 +208,9 @@ impl World {
         };
 
         let key = SharedKey::new(if flags & 8 == 0 { SHARED } else { [1; 32] });
+        let access = ViewerAccess::Psk(key);
         if let Some((initiator, message)) = Initiator::begin(
-            &ViewerAccess::Psk(key),
+            &access,
             peer.nonce,
             &peer.token,
             &join.request(),
@@ -218,7 +219,7 @@ impl World {
         .filter(|_| self.psk)
         {
             peer.initiator = Some(initiator);
-            join = join.envelope(message.into());
+            join = join.envelope(&access, message.into());
         }
 
         self.say(at, &ToRelay::Join(join));

@@ -40,7 +40,7 @@ use fanlight_live::Arrival;
 use fanlight_live::ledger::{Ledger, Refusals, Resource, SessionLimits};
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{CONTROL_HEADER, DatagramError, ToRelay, ToViewer};
-use fanlight_proto::handshake::RelayAccess;
+use fanlight_proto::handshake::{JoinMac, RelayAccess};
 use fanlight_proto::limits::{MAX_VIEWERS, SOURCE_STALE};
 use fanlight_proto::message::{Goodbye, SourceClock, StreamName, ViewerReport};
 use fanlight_proto::parity::Encoder;
@@ -100,6 +100,8 @@ impl Default for EngineConfig {
 pub struct Engine {
     config: EngineConfig,
     access: RelayAccess,
+    /// Of the JOINs that bring a handshake, where access asks for one.
+    join_mac: Option<JoinMac>,
     secrets: Secrets,
     token_key: TokenKey,
     ledger: Ledger,
@@ -128,6 +130,7 @@ impl Engine {
         let mut secrets = Secrets::new(seed);
         Self {
             config,
+            join_mac: JoinMac::of_relay(&access),
             access,
             token_key: TokenKey::new(secrets.bytes()),
             feedback: FeedbackScheduler::new(secrets.number()),

@@ -75,6 +75,70 @@ fn flipped(message: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     })
 }
 
+/// What a viewer sends with its first message.
+fn sealed_join(pair: &Pair) -> Join {
+    let join = Join {
+        version: 1,
+        nonce: NONCE,
+        token: TOKEN.into(),
+        ..Join::default()
+    };
+    let (_, first) = pair.begin();
+    join.envelope(&pair.viewer, first.into())
+}
+
+#[test]
+fn a_join_shows_that_its_sender_knows_the_relay_and_no_field_of_it_can_be_changed() {
+    for pair in Pair::both() {
+        let mac = JoinMac::of_relay(&pair.relay).unwrap();
+        let join = sealed_join(&pair);
+        assert!(mac.holds(&join));
+
+        let altered = |bytes: &Bytes| {
+            let mut bytes = bytes.to_vec();
+            bytes[3] ^= 1;
+            Bytes::from(bytes)
+        };
+        let changed = [
+            Join {
+                nonce: NONCE + 1,
+                ..join.clone()
+            },
+            Join {
+                token: altered(&join.token),
+                ..join.clone()
+            },
+            Join {
+                handshake: altered(&join.handshake),
+                ..join.clone()
+            },
+            Join {
+                mac: altered(&join.mac),
+                ..join.clone()
+            },
+            Join {
+                mac: join.mac.slice(..15),
+                ..join.clone()
+            },
+            Join {
+                mac: Bytes::new(),
+                ..join
+            },
+        ];
+        assert!(changed.iter().all(|join| !mac.holds(join)));
+    }
+
+    let [psk, keys] = Pair::both();
+    let by_keys = JoinMac::of_relay(&keys.relay).unwrap();
+    assert!(!by_keys.holds(&sealed_join(&psk)));
+    assert!(JoinMac::of_relay(&RelayAccess::Open).is_none());
+    let join = Join::default().envelope(&keys.viewer, Bytes::new());
+    assert!(
+        join.mac.is_empty(),
+        "without a handshake there is nothing to show"
+    );
+}
+
 #[test]
 fn both_sides_say_what_they_ask_for() {
     assert_eq!(
@@ -214,7 +278,7 @@ fn what_a_viewer_asks_for_comes_encrypted_and_whole() {
 
     for pair in Pair::both() {
         let begun = Initiator::begin(&pair.viewer, NONCE, TOKEN, &join.request(), [1; 32]);
-        let sent = join.envelope(begun.unwrap().1.into());
+        let sent = join.envelope(&pair.viewer, begun.unwrap().1.into());
         let bytes = sent.encode_to_vec();
         for name in [&b"cam-a"[..], b"lobby"] {
             assert!(!bytes.windows(name.len()).any(|window| window == name));
@@ -224,6 +288,7 @@ fn what_a_viewer_asks_for_comes_encrypted_and_whole() {
         let opened = sent.with_request(responder.request()).unwrap();
         let whole = Join {
             handshake: sent.handshake.clone(),
+            mac: Bytes::new(),
             ..join.clone()
         };
         assert_eq!(opened, whole);

@@ -77,6 +77,11 @@ impl Engine {
             return self.on_request(now, from, join, None);
         }
 
+        // Before it counts: whoever does not know this relay uses up nobody's handshakes.
+        if !self.join_mac.as_ref().is_some_and(|mac| mac.holds(join)) {
+            return self.refuse_key(now, from, join, &HandshakeError::Refused);
+        }
+
         let ledger = &mut self.ledger;
         if !ledger.handshakes.admits(now, &self.token_key, from.remote) {
             ledger.refusals.note(Resource::Handshakes, 1);
@@ -98,6 +103,7 @@ impl Engine {
             Err(error) => return self.refuse_key(now, from, join, &error),
         };
 
+        self.ledger.handshakes.on_success(now, from.remote);
         match join.with_request(responder.request()) {
             Some(join) => self.on_request(now, from, &join, Some(responder)),
             None => self.on_malformed(now, from, DatagramError::Body),

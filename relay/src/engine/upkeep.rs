@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
-use fanlight_proto::handshake::RelayAccess;
+use fanlight_proto::handshake::{JoinMac, RelayAccess};
 use fanlight_proto::limits::SESSION_IDLE;
 
 use super::isolation::IsolationChange;
-use super::log_limits::LogLine;
 use super::key_rotation::{KEY_SWITCH_TIMEOUT, KeyRotation, REVOKE_SWITCH_TIMEOUT};
+use super::log_limits::LogLine;
 use super::output::{Output, Route};
 use super::stream::Stream;
 use super::{Engine, EngineConfig, goodbye};
@@ -47,6 +47,7 @@ impl Engine {
             }
         }
 
+        self.join_mac = JoinMac::of_relay(&access);
         self.access = access;
         streams.sort_unstable();
         streams.dedup();

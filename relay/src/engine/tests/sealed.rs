@@ -119,7 +119,7 @@ fn asking(join: Join, access: &ViewerAccess) -> (Join, Option<Initiator>) {
     let ephemeral = [join.nonce as u8; 32];
     let begun = Initiator::begin(access, join.nonce, &join.token, &join.request(), ephemeral);
     match begun {
-        Some((initiator, message)) => (join.envelope(message.into()), Some(initiator)),
+        Some((initiator, message)) => (join.envelope(access, message.into()), Some(initiator)),
         None => (join, None),
     }
 }
@@ -498,6 +498,67 @@ fn who_has_not_the_key_is_refused_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn who_does_not_know_the_relay_uses_up_no_handshakes() {
+    let wrong = ViewerAccess::Psk(SharedKey::new([8; 32]));
+    let mut rig = psk();
+    for n in 0..5000 {
+        let (join, _) = good_join(&mut rig, viewer(1), n, &wrong);
+        let Said::Refuse(refuse) = only(rig.say(viewer(1), &ToRelay::Join(join))) else {
+            panic!()
+        };
+        assert_eq!(refuse.refusal(), Refusal::Key);
+    }
+
+    assert_eq!(rig.engine.counts().handshakes_refused, 5000);
+    assert_eq!(rig.engine.refusals().of(Resource::Handshakes), 0);
+    Guest::join(&mut rig, 1, &with_psk());
+}
+
+/// From issue 14: the 1000 handshakes of a second went to whoever sent most. These know the relay's public key, which is no
+/// secret, and so pass the first check.
+#[test]
+fn a_flood_of_garbage_from_40_addresses_keeps_neither_a_newcomer_nor_a_known_viewer_out() {
+    let mut rig = keys(&[1, 2]);
+    let known = SocketAddr::from(([10, 3, 0, 1], 7));
+    let (join, _) = good_join(&mut rig, known, 1, &with_key(1));
+    assert_eq!(raw(&mut rig, known, &ToRelay::Join(join)).len(), 1);
+    rig.pass(SESSION_IDLE + SECOND);
+    assert_eq!(rig.engine.viewers(), 0);
+
+    let attackers: Vec<_> = (0..40)
+        .map(|host| SocketAddr::from(([10, 4, 0, host], 7)))
+        .collect();
+    let mut nonce = 1000;
+    let mut flood = |rig: &mut Rig, length: Duration| {
+        // 4000 a second, four times what the relay works on.
+        for _ in 0..length.as_millis() / 10 {
+            for at in &attackers {
+                nonce += 1;
+                let join = garbage(rig, *at, nonce, &with_key(9));
+                rig.say(*at, &ToRelay::Join(join));
+            }
+            rig.pass(Duration::from_millis(10));
+        }
+    };
+
+    flood(&mut rig, SECOND);
+    assert!(rig.engine.refusals().of(Resource::Handshakes) > 2000);
+    let (join, _) = good_join(&mut rig, known, 2, &with_key(1));
+    raw(&mut rig, known, &ToRelay::Join(join));
+    assert_eq!(rig.engine.viewers(), 1, "who was in lately is at once");
+
+    let newcomer = SocketAddr::from(([10, 5, 0, 1], 7));
+    let mut tries = 0;
+    while rig.engine.viewers() < 2 {
+        tries += 1;
+        assert!(tries <= 4, "it tries every 250 ms, for a second");
+        let (join, _) = good_join(&mut rig, newcomer, tries, &with_key(2));
+        raw(&mut rig, newcomer, &ToRelay::Join(join));
+        flood(&mut rig, SECOND / 4);
+    }
+}
+
+#[test]
 fn a_handshake_is_not_looked_at_before_the_token() {
     let mut rig = psk();
     let (join, _) = good_join(&mut rig, viewer(1), 7, &with_psk());
@@ -561,13 +622,21 @@ fn one_key_gets_as_many_sessions_as_the_settings_say_from_wherever_it_comes() {
     assert_eq!(rig.engine.refusals().of(Resource::Sessions), 2);
 }
 
+/// What somebody sends from `at` who knows the relay and has no key that it knows.
+fn garbage(rig: &mut Rig, at: SocketAddr, nonce: u64, access: &ViewerAccess) -> Join {
+    let token = rig.engine.token_key.mint(rig.now, at).to_vec();
+    let join = Join {
+        token: token.into(),
+        ..join(nonce)
+    };
+    join.envelope(access, vec![7; 160].into())
+}
+
 #[test]
 fn handshakes_are_limited_for_each_source_and_for_all() {
     let mut rig = psk();
-    let wrong = ViewerAccess::Psk(SharedKey::new([8; 32]));
-
     for n in 0..200 {
-        let (join, _) = good_join(&mut rig, viewer(1), n, &wrong);
+        let join = garbage(&mut rig, viewer(1), n, &with_psk());
         rig.say(viewer(1), &ToRelay::Join(join));
     }
 

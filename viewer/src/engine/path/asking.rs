@@ -28,7 +28,7 @@ impl Path {
         }
 
         let message = self.handshake.as_ref().map(|(_, message)| message.clone());
-        join.envelope(message.unwrap_or_default())
+        join.envelope(&self.access, message.unwrap_or_default())
     }
 
     pub(super) fn send_join(&mut self, now: Time, shared: &mut Shared, whole: u64) {
@@ -48,6 +48,7 @@ impl Path {
             paused: self.paused,
             session: renewed.map_or(0, |session| session.id),
             handshake: Bytes::new(),
+            mac: Bytes::new(),
         };
 
         let mut datagram = Vec::new();
