@@ -93,8 +93,9 @@ pub struct Config {
     /// Largest frame taken from a source, in bytes; at most 4194304.
     #[arg(default_value_t = MAX_FRAME_BYTES)]
     pub max_frame_bytes: usize,
-    /// Bytes of memory that all streams together may take: each gets an equal share, and forgets its oldest frames for
-    /// repairs when it has more. Unset: three quarters of the memory limit of the service (MemoryMax), or 1610612736.
+    /// Bytes of memory for frames. Three quarters are for streams: each gets an equal share, and forgets its oldest frames for
+    /// repairs when it has more. A quarter is for clients of HTTP and RTSP: who cannot be charged for a frame skips it.
+    /// Unset: three quarters of the memory limit of the service (MemoryMax), or 1610612736.
     pub memory_budget: Option<usize>,
     /// A source that is silent for so many milliseconds is gone. Live ones speak every 250 ms.
     #[arg(default_value_t = SOURCE_STALE.as_millis() as u64)]

@@ -76,7 +76,7 @@ pub struct EngineConfig {
     pub source_stale: Duration,
     /// A key seals a stream's media for so long.
     pub key_rotation: Duration,
-    /// Bytes that all streams may take.
+    /// Bytes that all streams may take, of the budget that they share with clients of the outputs.
     pub memory_budget: usize,
     /// Where media goes for viewers that join a group; none: to each alone.
     pub multicast: Option<Multicast>,

@@ -1,4 +1,4 @@
-//! How much memory the relay's streams may take, unless configured otherwise. Read once at start.
+//! How much memory streams and clients of the relay may take, unless configured otherwise. Read at start and at each reload.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 pub const DEFAULT_BUDGET: usize = 1536 << 20;
 
 /// Three quarters of the memory limit of this process's control group, in bytes; [`DEFAULT_BUDGET`] where there is none.
-/// The rest is for programs' code, sockets, sessions and HTTP connections.
+/// The rest is for the program's code, sockets, sessions and connections.
 #[must_use]
 pub fn default_budget() -> usize {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
@@ -30,6 +30,15 @@ fn cgroup_limit(root: &Path, groups: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_budget_is_three_quarters_of_what_the_unit_lets_the_relay_have() {
+        let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd/fanlight-relay@.service");
+        let unit = fs::read_to_string(unit).unwrap();
+        let limit = unit.lines().find_map(|line| line.strip_prefix("MemoryMax="));
+        let gigabytes: usize = limit.unwrap().strip_suffix('G').unwrap().parse().unwrap();
+        assert_eq!(DEFAULT_BUDGET, (gigabytes << 30) / 4 * 3);
+    }
 
     #[test]
     fn the_tightest_limit_of_all_groups_around_counts() {

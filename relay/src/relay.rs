@@ -11,6 +11,7 @@ use std::time::Duration;
 use fanlight_daemon::capture::{Capture, Direction, Requests, Role};
 use fanlight_daemon::file_watch::FileWatch;
 use fanlight_daemon::{Context, NoExtra, Program, WatchdogFeeder, clock};
+use fanlight_live::ledger::ClientMemory;
 use fanlight_live::{EngineFeed, OutputServer, StreamTable};
 use fanlight_proto::clock::Time;
 use fanlight_proto::handshake::RelayAccess;
@@ -92,6 +93,8 @@ impl Relay {
     /// When the system denies a thread, a timer or the like; never because of what peers do.
     pub fn run(self, context: &Context) -> io::Result<()> {
         let table = StreamTable::new(Duration::from_millis(self.config.source_stale_ms));
+        let clients = ClientMemory::part_of(reload::memory_budget(&self.config));
+        table.client_memory().set_limit(clients);
         let upstreams = Upstreams::start(
             &self.config,
             self.sources,

@@ -10,6 +10,7 @@ use fanlight_proto::message::{Format, FrameBuffer, FrameHeader, State};
 
 use super::{LOOK, Outcome, Scale, beside, shows, source};
 use crate::TestEnv;
+use crate::http::{Parts, Site, Socket};
 use crate::raw_client::RawClient;
 use crate::usage::MIB;
 use crate::wait::{pause, throughout};
@@ -20,6 +21,10 @@ const ROUND: Duration = Duration::from_millis(200);
 
 /// What the relay may hold beside its budget: its code, its connections, and buffers on their way.
 const BESIDE: u64 = 64 * MIB;
+
+/// Slow clients of each stream, which hold a frame and three copies each where nothing forbids it: twice the budget.
+const MULTIPART_CLIENTS: usize = 4;
+const SOCKET_CLIENTS: usize = 2;
 
 /// What each of a source's streams is made of.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -99,17 +104,22 @@ fn peak(kind: Kind, streams: usize, budget: u64, time: Duration) -> (u64, String
     let relay = env
         .relay(0, &[env.ipc("cam"), publish(kind, streams)])
         .flag("memory-budget", budget.to_string())
+        .flag("http", "127.0.0.1:0")
         .ready();
 
     let address = env.relay_address(0);
     let direct = env.viewer(address, "cam").start();
     shows(&direct, 10);
 
+    let site = Site::of(&relay);
+    let mut clients = Vec::new();
     let mut viewers: Vec<_> = (0..streams).map(|_| RawClient::to(address)).collect();
     let mut peak = 0;
     if kind == Kind::Pictures {
         for (stream, viewer) in viewers.iter_mut().enumerate() {
-            viewer.join(&format!("s{stream}"));
+            let name = format!("s{stream}");
+            viewer.join(&name);
+            clients.push(slow_clients(&site, &name));
         }
     }
 
@@ -119,20 +129,34 @@ fn peak(kind: Kind, streams: usize, budget: u64, time: Duration) -> (u64, String
             .for_each(|viewer| viewer.drain(Duration::ZERO));
         peak = peak.max(relay.usage().resident);
     });
+    drop(clients);
     (peak, beside(direct))
+}
+
+/// Clients of a stream that ask for frames and take none: what they hold is the relay's.
+fn slow_clients(site: &Site, stream: &str) -> (Vec<Parts>, Vec<Socket>) {
+    let path = format!("/stream/{stream}.mjpeg");
+    let streams = (0..MULTIPART_CLIENTS).map(|_| site.stream(&path, &[]));
+    let sockets = (0..SOCKET_CLIENTS).map(|_| {
+        let mut socket = site.socket("/ws", &[]).expect("anybody on this host may");
+        socket.subscribe(1, stream, None);
+        socket
+    });
+    (streams.collect(), sockets.collect())
 }
 
 /// A source that hides megabytes in a name, and one that is merely as large as is allowed.
 pub(super) fn large_sources(scale: Scale) -> Outcome {
     let streams = scale.pick(8, 63);
     let time = scale.pick(Duration::from_secs(4), Duration::from_secs(15));
-    // Legal streams need four frames each at least: the one that comes, two on their way, and one for repairs.
-    let budget = (streams as u64 + 1) * 16 * MIB;
+    // Legal streams need four frames each at least: the one that comes, two on their way, and one for repairs. A quarter of
+    // the budget is for clients.
+    let budget = (streams as u64 + 1) * 16 * MIB / 3 * 4;
     let (canary, first) = peak(Kind::CanaryNames, streams, budget, time);
     let (legal, second) = peak(Kind::Pictures, streams, budget, time);
     Outcome {
         now: format!(
-            "{streams} streams: {} MiB; {} MiB with a budget of {}",
+            "{streams} streams: {} MiB; with slow clients {} MiB of a budget of {}",
             canary / MIB,
             legal / MIB,
             budget / MIB

@@ -101,6 +101,7 @@ struct Snapshot {
     descriptors: Option<u64>,
     /// In the order of [`Resource::ALL`].
     refused: [u64; Resource::ALL.len()],
+    client_memory: usize,
 }
 
 impl Snapshot {
@@ -123,6 +124,7 @@ impl Snapshot {
             usage: app.metrics.meter.lock().sample(now),
             processor: usage::processor_time(),
             descriptors: usage::open_descriptors(),
+            client_memory: table.client_memory().bytes(),
             refused: Resource::ALL
                 .map(|resource| status.refusals.of(resource) + table.refusals().of(resource)),
             status,
@@ -375,6 +377,11 @@ impl Collector for Snapshot {
         }
 
         self.refusals(&mut writer)?;
+        writer.gauge(
+            "fanlight_relay_client_memory_bytes",
+            "Memory that clients are charged for while frames are on their way to them",
+            self.client_memory as f64,
+        )?;
 
         self.process(&mut writer)
     }

@@ -83,8 +83,11 @@ fn begin(
         check_awake(&app, &name)?;
     }
 
+    let memory = app.table().client_memory();
+    let charge = peer.as_ref().map(|peer| memory.open(peer.address.ip(), 1));
     let options = Subscribe {
         client: peer.map(|peer| (MJPEG, peer.address)),
+        charge: charge.map(Arc::new),
         fps,
         ..Subscribe::default()
     };

@@ -6,7 +6,9 @@ use std::time::Duration;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use fanlight_daemon::clock;
+use fanlight_live::ledger::{Charge, Resource};
 use fanlight_live::{LiveFrame, Sent, Subscribe};
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{FrameId, StreamName};
@@ -234,6 +236,15 @@ fn show(
         return (StatusCode::NOT_MODIFIED, about).into_response();
     }
 
+    let memory = app.table().client_memory();
+    let charge = peer.map(|peer| memory.open(peer.address.ip(), 1));
+    if charge.as_ref().is_some_and(|charge| !charge.covers(picture.body.len())) {
+        app.table().refusals().note(Resource::Memory, 1);
+        let message = "clients hold all the memory that they may: ask again";
+        let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "no_memory", message);
+        return error.passing(1).into_response();
+    }
+
     if let Some(peer) = peer {
         let sent = Sent {
             bytes: picture.jpeg.len(),
@@ -249,9 +260,24 @@ fn show(
     (
         about,
         [(header::CONTENT_TYPE, "image/jpeg")],
-        picture.jpeg.clone(),
+        Bytes::from_owner(ChargedPicture {
+            jpeg: picture.jpeg.clone(),
+            _charge: charge,
+        }),
     )
         .into_response()
+}
+
+/// A picture that a client is charged for until it has left.
+struct ChargedPicture {
+    jpeg: Bytes,
+    _charge: Option<Charge>,
+}
+
+impl AsRef<[u8]> for ChargedPicture {
+    fn as_ref(&self) -> &[u8] {
+        &self.jpeg
+    }
 }
 
 fn placeholder(error: &ApiError) -> Response {

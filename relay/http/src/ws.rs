@@ -16,7 +16,9 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use fanlight_daemon::clock;
+use fanlight_daemon::rate_limit::TokenBucket;
 use fanlight_live::access::Grant;
+use fanlight_live::ledger::Charge;
 use fanlight_live::{FrameSubscription, MAX_CREDIT, Subscribe};
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::StreamName;
@@ -38,6 +40,10 @@ const MAX_SUBSCRIPTIONS: usize = fanlight_proto::limits::MAX_STREAMS;
 
 /// Messages that a client may send in a second: a credit for each of 64 streams at 60 frames a second.
 const MESSAGES_PER_SECOND: u32 = 4_096;
+
+/// Copies of a frame that a connection holds: the message, and the buffer that it is written from, which grows by doubling and
+/// stays.
+const COPIES: usize = 3;
 
 /// Frames that a client gets before it gives credit.
 const FIRST_CREDIT: u32 = 1;
@@ -97,6 +103,7 @@ struct Session {
     app: Arc<AppState>,
     grant: Grant,
     address: SocketAddr,
+    charge: Arc<Charge>,
     wake: Arc<Notify>,
     subscriptions: Vec<Subscription>,
     /// Where to look first for a frame that is due: each in its turn.
@@ -110,8 +117,7 @@ struct Session {
     ends_in_frame: bool,
     heard: Time,
     pinged: Time,
-    /// Messages of the second that began then.
-    messages: (Time, u32),
+    messages: TokenBucket,
 }
 
 /// Why a session ends.
@@ -122,6 +128,7 @@ impl Session {
         let now = clock::now();
         Self {
             list_version: app.table().watch_list(),
+            charge: Arc::new(app.table().client_memory().open(address.ip(), COPIES)),
             app,
             grant,
             address,
@@ -133,7 +140,7 @@ impl Session {
             ends_in_frame: false,
             heard: now,
             pinged: now,
-            messages: (now, 0),
+            messages: TokenBucket::new(MESSAGES_PER_SECOND, MESSAGES_PER_SECOND),
         }
     }
 
@@ -217,6 +224,7 @@ impl Session {
                     client: Some((WS, self.address)),
                     fps,
                     credit: Some(credit),
+                    charge: Some(Arc::clone(&self.charge)),
                     wake: Arc::clone(&self.wake),
                 };
                 self.app.output.subscribe(stream, options)
@@ -293,12 +301,7 @@ impl Session {
     fn take(&mut self, message: &Message) -> Result<Vec<Message>, (u16, Ended)> {
         let now = clock::now();
         self.heard = now;
-        if now.saturating_since(self.messages.0) >= Duration::from_secs(1) {
-            self.messages = (now, 0);
-        }
-
-        self.messages.1 += 1;
-        if self.messages.1 > MESSAGES_PER_SECOND {
+        if !self.messages.try_take(now, 1) {
             return Err((close_code::POLICY, "too many messages"));
         }
 

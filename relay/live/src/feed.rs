@@ -39,6 +39,11 @@ impl EngineFeed {
         }
     }
 
+    /// Clients of the outputs may hold `limit` bytes from now on.
+    pub fn set_client_memory(&self, limit: usize) {
+        self.table.client_memory().set_limit(limit);
+    }
+
     /// Waits until there may be something that the event loop must see now.
     pub async fn changed(&self) {
         self.table.engine_waker().woken().await;

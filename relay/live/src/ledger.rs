@@ -9,10 +9,12 @@
 //! | RESETs, catch-up frames | | [`RESETS_PER_SECOND`], [`CATCH_UPS_PER_SECOND`] |
 //! | repairs | [`REPAIR_SHARDS_PER_SECOND`] a session, less on a narrow path | |
 //! | detections | [`KEPT_DETECTIONS_PER_SECOND`] a session | |
+//! | memory | as much as is left to all others ([`ClientMemory`]); streams equal shares | `memory_budget` |
 //! | log lines | one a second for each kind | |
 
 mod connections;
 mod handshakes;
+mod memory;
 mod network;
 mod sessions;
 
@@ -24,6 +26,7 @@ use parking_lot::Mutex;
 
 pub use connections::{ConnectionLimits, ConnectionPermit};
 pub use handshakes::{HANDSHAKES_PER_SECOND, HANDSHAKES_PER_SOURCE, Handshakes};
+pub use memory::{Charge, ClientMemory};
 pub use network::client_network;
 pub use sessions::{Holder, Holders, SESSIONS_PER_KEY, SessionLimits, SessionShares, holders};
 
@@ -59,13 +62,15 @@ pub enum Resource {
     Repairs,
     /// What trackers found.
     Detections,
+    /// Bytes of frames on their way to clients.
+    Memory,
     /// Lines about what others cause.
     LogLines,
 }
 
 impl Resource {
     /// All of them, in the order of [`Refusals`].
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Sessions,
         Self::Connections,
         Self::Handshakes,
@@ -73,6 +78,7 @@ impl Resource {
         Self::CatchUps,
         Self::Repairs,
         Self::Detections,
+        Self::Memory,
         Self::LogLines,
     ];
 
@@ -87,6 +93,7 @@ impl Resource {
             Self::CatchUps => "catch_ups",
             Self::Repairs => "repairs",
             Self::Detections => "detections",
+            Self::Memory => "memory",
             Self::LogLines => "log_lines",
         }
     }

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use crate::clients::{ClientHandle, OutputKind, ScreenReport, Sent};
 use crate::frame::{Arrival, LiveFrame};
+use crate::ledger::{Charge, Resource};
 use crate::output::Output;
 use crate::output_waker::OutputWaker;
 use crate::slot::Slot;
@@ -33,6 +34,8 @@ pub struct Subscribe {
     pub fps: Option<f64>,
     /// Frames that the client takes until it gives more [credit](FrameSubscription::add_credit); none: no limit.
     pub credit: Option<u32>,
+    /// What the client's connection is charged for its frames; none: somebody else answers for them.
+    pub charge: Option<Arc<Charge>>,
     /// Notified when there may be something to do. A task that serves several subscriptions gives them one `Notify`.
     pub wake: Arc<Notify>,
 }
@@ -49,7 +52,10 @@ pub struct FrameSubscription {
     client: Option<ClientHandle>,
     throttle: Throttle,
     credit: Option<u32>,
+    charge: Option<Arc<Charge>>,
     last: Option<FrameId>,
+    /// Frames since the last one for which there was no memory.
+    refused: u64,
     taken: Taken,
 }
 
@@ -92,6 +98,7 @@ impl FrameSubscription {
         subscription.client = client;
         subscription.throttle = Throttle::new(options.fps);
         subscription.credit = options.credit;
+        subscription.charge = options.charge;
 
         // What came before is not this subscriber's loss.
         if let Some((newest, _)) = subscription.slot.newest() {
@@ -120,7 +127,9 @@ impl FrameSubscription {
             client: None,
             throttle: Throttle::default(),
             credit: None,
+            charge: None,
             last: None,
+            refused: 0,
             taken: Taken::default(),
         }
     }
@@ -171,7 +180,7 @@ impl FrameSubscription {
     /// Takes the frame that is due at `now`, if there is one.
     pub fn try_next(&mut self, now: Time) -> Option<Arrival> {
         let (frame, between) = self.waiting()?;
-        if !self.allows(&frame, between, now) {
+        if !self.allows(&frame, between, now) || !self.has_memory(&frame) {
             return None;
         }
 
@@ -277,6 +286,19 @@ impl FrameSubscription {
         self.slot.newest().filter(|(frame, _)| self.is_new(frame))
     }
 
+    /// Whether the client's connection may hold `frame`; if not it is skipped.
+    fn has_memory(&mut self, frame: &LiveFrame) -> bool {
+        let covers = |charge: &Arc<Charge>| charge.covers(frame.body.len());
+        if self.charge.as_ref().is_none_or(covers) {
+            return true;
+        }
+
+        self.table.refusals().note(Resource::Memory, 1);
+        let last = self.last.replace(frame.id);
+        self.refused += 1 + last.map_or(0, |last| skipped(last, frame.id));
+        false
+    }
+
     fn is_new(&self, frame: &LiveFrame) -> bool {
         Some(frame.id) != self.last
     }
@@ -300,7 +322,8 @@ impl FrameSubscription {
         let skipped = self
             .last
             .replace(frame.id)
-            .map_or(0, |last| skipped(last, frame.id));
+            .map_or(0, |last| skipped(last, frame.id))
+            + std::mem::take(&mut self.refused);
 
         Arrival {
             frame,

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::client_detections::{ClientDetections, MAX_WAITING};
 use crate::clients::Clients;
 use crate::frame::LiveFrame;
-use crate::ledger::SharedRefusals;
+use crate::ledger::{ClientMemory, SharedRefusals};
 use crate::output_waker::OutputWaker;
 use crate::slot::{Refused, Slot};
 use crate::sources::{SourceEntry, Sources};
@@ -39,6 +39,7 @@ pub struct StreamTable {
     engine: Arc<OutputWaker>,
     for_engine: Mutex<ForEngine>,
     refusals: SharedRefusals,
+    client_memory: ClientMemory,
 }
 
 /// What waits for the engine: the newest of each, and each bounded by the number of sources or streams, or by [`MAX_WAITING`].
@@ -68,6 +69,7 @@ impl StreamTable {
             engine: Arc::default(),
             for_engine: Mutex::default(),
             refusals: SharedRefusals::default(),
+            client_memory: ClientMemory::default(),
         })
     }
 
@@ -161,6 +163,12 @@ impl StreamTable {
     #[must_use]
     pub const fn refusals(&self) -> &SharedRefusals {
         &self.refusals
+    }
+
+    /// What clients of outputs but UDP may hold.
+    #[must_use]
+    pub const fn client_memory(&self) -> &ClientMemory {
+        &self.client_memory
     }
 
     /// What came from sources since the relay began, by the name of the stream.

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::future::pending;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
@@ -29,6 +30,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a camera may take to wake and give a picture.
 const PICTURE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Copies of a frame that a connection holds: the picture, and what of it is written.
+const COPIES: usize = 2;
 
 /// Wrong passwords on one connection.
 const MAX_FAILURES: u32 = 5;
@@ -385,8 +389,10 @@ impl<'a> Connection<'a> {
             return Ok(stream);
         }
 
+        let memory = self.app.output.table().client_memory();
         let options = Subscribe {
             client: Some((RTSP, self.ends.peer)),
+            charge: Some(Arc::new(memory.open(self.ends.peer.ip(), COPIES))),
             ..Subscribe::default()
         };
         let mut subscription = self

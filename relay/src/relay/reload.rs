@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use fanlight_daemon::Context;
-use fanlight_live::ledger::SessionLimits;
+use fanlight_live::ledger::{ClientMemory, SessionLimits};
 use fanlight_proto::clock::Time;
 
 use super::{EventLoop, Relay, viewer_key_watch};
@@ -26,17 +26,23 @@ pub(super) const LIVE: &[&str] = &[
 
 /// The bounds of the engine.
 pub(super) fn bounds(config: &Config) -> EngineConfig {
+    let budget = memory_budget(config);
     EngineConfig {
         max_viewers: config.max_viewers,
         sessions: SessionLimits {
             per_key: config.sessions_per_key,
             per_address: config.sessions_per_address.unwrap_or(usize::MAX),
         },
-        memory_budget: config.memory_budget.unwrap_or_else(memory::default_budget),
+        memory_budget: budget - ClientMemory::part_of(budget),
         source_stale: Duration::from_millis(config.source_stale_ms),
         key_rotation: Duration::from_secs(config.key_rotation_s),
         multicast: config.multicast().map(|(multicast, _)| multicast),
     }
+}
+
+/// What streams and clients may hold together, in bytes.
+pub(super) fn memory_budget(config: &Config) -> usize {
+    config.memory_budget.unwrap_or_else(memory::default_budget)
 }
 
 impl EventLoop {
@@ -47,6 +53,8 @@ impl EventLoop {
         };
 
         self.engine.set_bounds(bounds(&config));
+        let clients = ClientMemory::part_of(memory_budget(&config));
+        self.feed.set_client_memory(clients);
         match config.sources() {
             Ok(sources) => self.upstreams.follow(sources),
             Err(error) => tracing::error!("reload: the sources stay as they are: {error}"),

@@ -5,6 +5,7 @@ use fanlight_proto::message::{Format, FrameBuffer, FrameId, State, parse_frame};
 use tokio::sync::Notify;
 
 use super::*;
+use crate::ledger::Resource;
 use crate::{Arrival, EngineFeed, FrameSubscription, MAX_CREDIT, Output, OutputKind, Subscribe};
 
 const STALE: Duration = Duration::from_millis(1_500);
@@ -534,6 +535,38 @@ mod clients {
 
         assert!(next.is_none() && client.is_closed());
         assert!(!rig.table.has(client.stream()) && rig.table.has(&"two".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_client_without_memory_for_a_frame_skips_it_and_gets_the_next_when_there_is_room() {
+        let rig = Rig::new();
+        let memory = rig.table.client_memory();
+        memory.set_limit(1000);
+        let charge = Some(Arc::new(memory.open([10, 0, 0, 1].into(), 1)));
+        rig.put(picture("cam", 1, 5));
+        let options = Subscribe {
+            charge,
+            ..Subscribe::default()
+        };
+        let mut client = rig.subscribe("cam", options);
+        client.try_next(at(0)).unwrap();
+
+        memory.set_limit(0);
+        let large = message(header("cam", 1, 6), &[[0xff, 0xd8], [0; 2], [0xff, 0xd9]].concat());
+        rig.put(large);
+        rig.put(picture("cam", 1, 7));
+        // It holds as much already.
+        assert_eq!(client.try_next(at(0)).unwrap().skipped, 1);
+
+        rig.put(message(header("cam", 1, 8), &[[0xff, 0xd8], [0; 2], [0xff, 0xd9]].concat()));
+        assert!(client.try_next(at(0)).is_none() && !client.is_due(at(0)));
+        assert_eq!(rig.table.refusals().of(Resource::Memory), 1);
+
+        memory.set_limit(1000);
+        rig.put(picture("cam", 1, 9));
+        assert_eq!(client.try_next(at(0)).unwrap().skipped, 1);
+        drop(client);
+        assert_eq!(memory.bytes(), 0);
     }
 
     #[test]
