@@ -1,6 +1,10 @@
-//! Garbage in place of handshakes.
+//! Garbage in place of handshakes, by somebody who knows the relay's public key, which is no secret.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread::JoinHandle;
@@ -8,9 +12,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanlight_proto::datagram::{ToRelay, ToViewer};
+use fanlight_proto::handshake::{PrivateKey, ViewerAccess};
 use fanlight_proto::message::Join;
 
-use super::{Outcome, PATIENCE, Scale, beside, key_file, shows, source};
+use super::{Outcome, PATIENCE, Scale, beside, shows, source};
 use crate::TestEnv;
 use crate::raw_client::{RawClient, join};
 use crate::seeded::Random;
@@ -54,7 +59,7 @@ struct Flood {
 }
 
 impl Flood {
-    fn start(relay: SocketAddr) -> Self {
+    fn start(relay: SocketAddr, access: ViewerAccess) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let sent = Arc::new(AtomicU64::new(0));
         let (ended, count) = (Arc::clone(&over), Arc::clone(&sent));
@@ -67,12 +72,13 @@ impl Flood {
             while !ended.load(SeqCst) {
                 for (client, token) in &mut clients {
                     for _ in 0..EACH {
-                        client.say(&ToRelay::Join(Join {
+                        let join = Join {
                             nonce: random.number(),
                             token: token.clone(),
-                            handshake: random.bytes(GARBAGE).into(),
                             ..join("")
-                        }));
+                        };
+                        let garbage = random.bytes(GARBAGE).into();
+                        client.say(&ToRelay::Join(join.envelope(&access, garbage)));
                         count.fetch_add(1, SeqCst);
                     }
                     client.drain(Duration::ZERO);
@@ -91,23 +97,49 @@ impl Flood {
     }
 }
 
-/// Viewers with the key come while garbage comes from 40 addresses.
+/// A private key in a file that only its owner may read.
+fn private_key(env: &TestEnv, name: &str, seed: u8) -> (PathBuf, PrivateKey) {
+    let (path, key) = (env.path(name), PrivateKey::new([seed; 32]));
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o600).open(&path);
+    let written = file.and_then(|mut file| writeln!(file, "{}", *key.to_text()));
+    written.expect("the test has a folder of its own");
+    (path, key)
+}
+
+/// Viewers with keys come while garbage comes from 40 addresses.
 pub(super) fn garbage(scale: Scale) -> Outcome {
     let env = TestEnv::new();
     let _source = source(&env, "cam");
-    let key = key_file(&env, "psk");
+    let (own, viewers) = (
+        private_key(&env, "relay", 1),
+        private_key(&env, "viewer", 2),
+    );
+    let list = env.path("viewers");
+    let listed = std::fs::write(&list, format!("{} hall\n", viewers.1.public()));
+    listed.expect("the test has a folder of its own");
+
     let relay = env.relay_address(0);
     let _relay = env
         .relay(0, &[env.ipc("cam")])
-        .flag("access", "psk")
-        .flag("key-file", &key)
+        .flag("access", "keys")
+        .flag("key-file", &own.0)
+        .flag("viewer-keys", &list)
         .ready();
 
-    let viewer = || env.viewer(relay, "cam").flag("key-file", &key).start();
+    let public = own.1.public();
+    let viewer = || {
+        let viewer = env.viewer(relay, "cam").flag("key-file", &viewers.0);
+        viewer.flag("relay-key", public.to_string()).start()
+    };
     let direct = viewer();
     let watched = shows(&direct, 10).is_some();
 
-    let flood = Flood::start(relay);
+    let stranger = ViewerAccess::Keys {
+        own: PrivateKey::new([3; 32]),
+        relay: public,
+    };
+    let flood = Flood::start(relay, stranger);
     // More than a relay works on in a second: nothing is left to come by.
     until("the flood has used up what there is", SOON, || {
         (flood.sent.load(SeqCst) >= HEIGHT).then_some(())

@@ -14,7 +14,6 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use fanlight_daemon::usage::{self, Usage};
 use fanlight_daemon::{clock, usage::Meter};
-use fanlight_live::ledger::Resource;
 use fanlight_live::{
     Client, ClientTotals, EngineStatus, ListedStream, OutputKind, SourceEntry, Traffic,
 };
@@ -99,8 +98,7 @@ struct Snapshot {
     usage: Usage,
     processor: Duration,
     descriptors: Option<u64>,
-    /// In the order of [`Resource::ALL`].
-    refused: [u64; Resource::ALL.len()],
+    refused: Vec<(&'static str, u64)>,
     client_memory: usize,
 }
 
@@ -125,8 +123,7 @@ impl Snapshot {
             processor: usage::processor_time(),
             descriptors: usage::open_descriptors(),
             client_memory: table.client_memory().bytes(),
-            refused: Resource::ALL
-                .map(|resource| status.refusals.of(resource) + table.refusals().of(resource)),
+            refused: status.refusals.sum_with(table.refusals()).collect(),
             status,
         }
     }
@@ -315,12 +312,13 @@ impl Snapshot {
     }
 
     fn refusals(&self, writer: &mut Writer<'_, '_>) -> std::fmt::Result {
-        let refused = Resource::ALL.into_iter().zip(&self.refused);
         writer.counters(
             "fanlight_relay_refusals",
             "What clients and viewers asked for and did not get, by what they wanted",
             None,
-            refused.map(|(resource, count)| ([("resource", resource.word().to_owned())], *count)),
+            self.refused
+                .iter()
+                .map(|(resource, count)| ([("resource", (*resource).to_owned())], *count)),
         )
     }
 

@@ -68,40 +68,22 @@ pub enum Resource {
     LogLines,
 }
 
-impl Resource {
-    /// All of them, in the order of [`Refusals`].
-    pub const ALL: [Self; 9] = [
-        Self::Sessions,
-        Self::Connections,
-        Self::Handshakes,
-        Self::Resets,
-        Self::CatchUps,
-        Self::Repairs,
-        Self::Detections,
-        Self::Memory,
-        Self::LogLines,
-    ];
-
-    /// As metrics call it.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Sessions => "sessions",
-            Self::Connections => "connections",
-            Self::Handshakes => "handshakes",
-            Self::Resets => "resets",
-            Self::CatchUps => "catch_ups",
-            Self::Repairs => "repairs",
-            Self::Detections => "detections",
-            Self::Memory => "memory",
-            Self::LogLines => "log_lines",
-        }
-    }
-}
+/// What metrics call them, in the order of [`Resource`].
+const WORDS: [&str; 9] = [
+    "sessions",
+    "connections",
+    "handshakes",
+    "resets",
+    "catch_ups",
+    "repairs",
+    "detections",
+    "memory",
+    "log_lines",
+];
 
 /// How much of each resource was asked for and not given. Never falls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Refusals([u64; Resource::ALL.len()]);
+pub struct Refusals([u64; WORDS.len()]);
 
 impl Refusals {
     /// `count` of `resource` were not given.
@@ -114,6 +96,17 @@ impl Refusals {
     #[must_use]
     pub const fn of(&self, resource: Resource) -> u64 {
         self.0[resource as usize]
+    }
+
+    /// These and `others`, by the words that metrics have for them.
+    pub fn sum_with(self, others: &SharedRefusals) -> impl Iterator<Item = (&'static str, u64)> {
+        let others = *others.0.lock();
+        let sums = self
+            .0
+            .into_iter()
+            .zip(others.0)
+            .map(|(one, other)| one + other);
+        WORDS.into_iter().zip(sums)
     }
 }
 

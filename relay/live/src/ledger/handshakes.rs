@@ -277,7 +277,10 @@ mod tests {
             let now = START + Duration::from_millis(millis);
             for n in 0..10 {
                 let n = millis * 10 + n;
-                rig.passes(now, &format!("10.{}.{}.{}", 1 + (n >> 14), n >> 7 & 127, n & 127));
+                rig.passes(
+                    now,
+                    &format!("10.{}.{}.{}", 1 + (n >> 14), n >> 7 & 127, n & 127),
+                );
             }
         }
 

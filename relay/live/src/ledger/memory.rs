@@ -151,7 +151,9 @@ mod tests {
         memory.set_limit(1000);
         let held = |host| {
             let charges = (0..100).map(|_| open(&memory, host, 1));
-            charges.filter(|charge| charge.covers(10)).collect::<Vec<_>>()
+            charges
+                .filter(|charge| charge.covers(10))
+                .collect::<Vec<_>>()
         };
 
         let first = held(1);
