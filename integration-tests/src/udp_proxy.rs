@@ -1,5 +1,5 @@
-//! A UDP proxy between a viewer and its relay that delays every datagram and loses some. It stands in for netem, which
-//! the kernels of test machines lack.
+//! A UDP proxy between a viewer and its relay that delays every datagram and loses some, or tampers with them. It stands in
+//! for netem, which the kernels of test machines lack, and for somebody on the way.
 //!
 //! ```no_run
 //! # use std::time::Duration;
@@ -22,6 +22,7 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::limits::MAX_DATAGRAM;
 use rustix::net::sockopt;
 
+use crate::mutator::Mutator;
 use crate::seeded::Random;
 use crate::wait;
 
@@ -60,6 +61,24 @@ impl UdpProxy {
     /// When the system has no sockets or threads to give.
     #[must_use]
     pub fn to(relay: SocketAddr, way: Impairment) -> Self {
+        Self::start(relay, way, false)
+    }
+
+    /// One that alters, replays, drops and swaps fields of every fifth datagram, as a [`Mutator`] does.
+    ///
+    /// # Panics
+    /// As [`to`](Self::to).
+    #[must_use]
+    pub fn tampering(relay: SocketAddr, seed: u64) -> Self {
+        let way = Impairment {
+            delay: Duration::ZERO,
+            loss: 0.0,
+            seed,
+        };
+        Self::start(relay, way, true)
+    }
+
+    fn start(relay: SocketAddr, way: Impairment, tampers: bool) -> Self {
         let front = socket((relay.ip(), 0).into());
         let back = socket((relay.ip(), 0).into());
         back.connect(relay).expect("a UDP socket can be connected");
@@ -81,7 +100,8 @@ impl UdpProxy {
 
             let way = Impairment { seed, ..way };
             threads.push(thread::spawn(move || {
-                take_in(&from, &sender, way, learn.as_deref(), &closed);
+                let mutator = tampers.then(|| Mutator::new(way.seed));
+                take_in(&from, &sender, way, mutator, (learn.as_deref(), &closed));
             }));
             threads.push(thread::spawn(move || {
                 let_out(&to, &receiver, known.as_deref());
@@ -140,8 +160,8 @@ fn take_in(
     from: &UdpSocket,
     sender: &SyncSender<UnderWay>,
     way: Impairment,
-    viewer: Option<&OnceLock<SocketAddr>>,
-    closed: &AtomicBool,
+    mut mutator: Option<Mutator>,
+    (viewer, closed): (Option<&OnceLock<SocketAddr>>, &AtomicBool),
 ) {
     let mut random = Random::new(way.seed);
     let mut buffer = [0; MAX_DATAGRAM];
@@ -162,9 +182,18 @@ fn take_in(
             viewer.get_or_init(|| peer);
         }
 
-        if !random.chance(way.loss) {
+        if random.chance(way.loss) {
+            continue;
+        }
+
+        let datagram = buffer[..length].to_vec();
+        let passed = match &mut mutator {
+            Some(mutator) => mutator.pass(datagram),
+            None => vec![datagram],
+        };
+        for datagram in passed {
             // When too many are under way it is lost.
-            let _ = sender.try_send((clock::now() + way.delay, buffer[..length].to_vec()));
+            let _ = sender.try_send((clock::now() + way.delay, datagram));
         }
     }
 }
