@@ -1,4 +1,5 @@
-//! Looks whether files have changed that are read again then: lists of keys, certificates. Called by event loops.
+//! Looks whether files have changed that are read again then: keys and lists of them, tokens, certificates. Called by event
+//! loops and tasks.
 
 use std::fmt::Display;
 use std::fs;
@@ -8,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use fanlight_proto::clock::Time;
 
+use crate::clock;
 use crate::keys::KeyPath;
 
 /// Pause between two looks: with the second that a viewer's key stays in use after it is taken out, less than the 3 s
@@ -16,7 +18,7 @@ const INTERVAL: Duration = Duration::from_millis(500);
 
 /// What changes with a file's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileMark {
+struct FileMark {
     changed: SystemTime,
     bytes: u64,
     node: u64,
@@ -24,8 +26,7 @@ pub struct FileMark {
 
 impl FileMark {
     /// Of the file at `path`; none when there is none.
-    #[must_use]
-    pub fn of(path: &Path) -> Option<Self> {
+    fn of(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok()?;
         Some(Self {
             changed: metadata.modified().ok()?,
@@ -35,56 +36,56 @@ impl FileMark {
     }
 }
 
-/// A file that is read again when it changes.
+/// Files that are read again together when one of them changes.
 #[derive(Debug)]
 pub struct FileWatch {
-    /// What to call the file in log lines.
+    /// What to call them in log lines.
     name: &'static str,
-    /// None when there is no file to watch.
-    file: Option<KeyPath>,
+    /// Empty when there is nothing to watch.
+    files: Vec<KeyPath>,
     next: Time,
-    seen: Option<FileMark>,
+    seen: Vec<Option<FileMark>>,
     failed: bool,
 }
 
 impl FileWatch {
-    /// Watches `file`, if there is one, which has just been read.
+    /// Watches `files`, which have just been read, as `name`.
     #[must_use]
-    pub fn new(name: &'static str, file: Option<KeyPath>) -> Self {
+    pub fn new(name: &'static str, files: impl IntoIterator<Item = KeyPath>) -> Self {
         let mut watch = Self {
             name,
-            file,
+            files: files.into_iter().collect(),
             next: Time::default(),
-            seen: None,
+            seen: Vec::new(),
             failed: false,
         };
-        watch.seen = watch.mark();
+        watch.seen = watch.marks();
         watch
     }
 
     /// When to look next.
     #[must_use]
     pub fn next(&self) -> Option<Time> {
-        self.file.is_some().then_some(self.next)
+        (!self.files.is_empty()).then_some(self.next)
     }
 
-    /// What `read` gives when the file has changed. A file that cannot be read changes nothing, but that is said.
+    /// What `read` gives when one of the files has changed. What cannot be read changes nothing, but that is said.
     pub fn due<T, E: Display>(
         &mut self,
         now: Time,
         read: impl FnOnce() -> Result<T, E>,
     ) -> Option<T> {
-        if self.file.is_none() || now < self.next {
+        if self.files.is_empty() || now < self.next {
             return None;
         }
 
         self.next = now + INTERVAL;
-        let mark = self.mark();
-        if mark == self.seen && !self.failed {
+        let marks = self.marks();
+        if marks == self.seen && !self.failed {
             return None;
         }
 
-        self.seen = mark;
+        self.seen = marks;
         match read() {
             Ok(read) => {
                 self.failed = false;
@@ -100,8 +101,21 @@ impl FileWatch {
         }
     }
 
-    fn mark(&self) -> Option<FileMark> {
-        FileMark::of(&self.file.as_ref()?.resolve().ok()?)
+    /// As [`due`](Self::due), for ever on a task: `apply` gets what was read.
+    pub async fn follow<T, E: Display>(
+        mut self,
+        read: impl Fn() -> Result<T, E>,
+        apply: impl Fn(T),
+    ) {
+        while let Some(next) = self.next() {
+            tokio::time::sleep(next.saturating_since(clock::now()).max(INTERVAL)).await;
+            self.due(clock::now(), &read).into_iter().for_each(&apply);
+        }
+    }
+
+    fn marks(&self) -> Vec<Option<FileMark>> {
+        let mark = |file: &KeyPath| FileMark::of(&file.resolve().ok()?);
+        self.files.iter().map(mark).collect()
     }
 }
 
@@ -132,6 +146,24 @@ mod tests {
         // It is tried again as it is: what was wrong may have been the rights to it.
         assert_eq!(watch.due(at(2500), || Ok::<_, String>(2)), Some(2));
         assert_eq!(watch.due(at(3000), unchanged), None);
+    }
+
+    #[test]
+    fn files_of_one_watch_are_read_again_when_either_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = ["key", "list"].map(|name| folder.path().join(name));
+        files
+            .iter()
+            .for_each(|file| fs::write(file, "one").unwrap());
+        let mut watch = FileWatch::new("the keys", files.clone().map(KeyPath::File));
+
+        for (look, file) in (1..).zip(&files) {
+            fs::write(file, "changed").unwrap();
+            assert_eq!(
+                watch.due(at(1000 * look), || Ok::<_, String>(look)),
+                Some(look)
+            );
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub const KEY_BYTES: usize = 32;
 pub struct SharedKey(Zeroizing<[u8; KEY_BYTES]>);
 
 /// The key that a source and its relays share. Never shown, and wiped when it goes.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct FeedKey(Zeroizing<[u8; KEY_BYTES]>);
 
 /// A key of X25519 (RFC 7748) that only its owner has.

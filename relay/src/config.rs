@@ -58,7 +58,8 @@ pub struct Config {
     /// With psk and keys everything is sealed.
     #[arg(default_value_t = Access::Loopback)]
     pub access: Access,
-    /// The key that relay and viewers share (access psk), or the relay's own (access keys): a path, or credential:NAME.
+    /// The key that relay and viewers share (access psk), or the relay's own (access keys): a path, or credential:NAME. This
+    /// file, and those of all keys and tokens, are read again when they change.
     pub key_file: Option<KeyPath>,
     /// The public keys of the viewers (access keys), one a line with a name behind it. A line that is taken out ends
     /// the session of its viewer within 3 s.
@@ -299,6 +300,12 @@ impl Config {
     pub fn feed_keys(&self) -> Result<FeedKeys, KeyFileError> {
         let listed = self.feed_identity.as_ref().zip(self.source_keys.as_ref());
         FeedKeys::read(self.feed_key.as_ref(), listed)
+    }
+
+    /// The files of [`Config::feed_keys`].
+    pub(crate) fn feed_key_files(&self) -> Vec<KeyPath> {
+        let files = [&self.feed_key, &self.feed_identity, &self.source_keys];
+        files.into_iter().flatten().cloned().collect()
     }
 
     /// Where the sources are.

@@ -149,13 +149,15 @@ impl Program for Relay {
     }
 }
 
-/// Looks for changes of the list of viewers' keys, where access is by it.
-fn viewer_key_watch(config: &Config) -> FileWatch {
-    let list = config.viewer_keys.clone();
-    FileWatch::new(
-        "the list of viewers' keys",
-        list.filter(|_| config.access == Access::Keys),
-    )
+/// Looks for changes of the files that say who may join.
+fn access_watch(config: &Config) -> FileWatch {
+    let key = config.key_file.clone();
+    let (name, list) = match config.access {
+        Access::Keys => ("key_file or viewer_keys", config.viewer_keys.clone()),
+        Access::Psk => ("key_file", None),
+        Access::Loopback | Access::Open => return FileWatch::new("no key", None),
+    };
+    FileWatch::new(name, key.into_iter().chain(list))
 }
 
 /// The event loop.
@@ -185,7 +187,7 @@ impl EventLoop {
         Ok(Self {
             engine: Engine::new(reload::bounds(config), access, clock::random_bytes()),
             config: config.clone(),
-            watch: viewer_key_watch(config),
+            watch: access_watch(config),
             sender: Sender::new(config.gso, socket.max_segments()),
             socket,
             buffers: Buffers::default(),

@@ -76,7 +76,7 @@ enum Ended {
     Connection(#[from] ConnectionError),
     #[error("it is not in source_keys: add a line with its public key and this endpoint")]
     NotListed,
-    #[error("its line in source_keys has changed")]
+    #[error("its line in source_keys, or feed_key, has changed")]
     Relisted,
     #[error("none of the streams that are wanted is among those that source_keys lists for it")]
     NoStream,

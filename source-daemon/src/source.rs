@@ -64,10 +64,10 @@ pub struct Source {
     keys: Option<KeyWatch>,
 }
 
-/// The list of relays that may subscribe, and the settings that it is read with.
+/// The files that say which relays may subscribe, and the settings that they are read with.
 #[derive(Debug)]
 struct KeyWatch {
-    list: FileWatch,
+    files: FileWatch,
     config: Config,
 }
 
@@ -108,8 +108,11 @@ impl Source {
 
         let mut source = Self::start(parts, main, canary)?;
         source.config = Some(reload::decided(config.clone()));
-        source.keys = config.relay_keys.as_ref().map(|list| KeyWatch {
-            list: FileWatch::new("the list of relays' keys", Some(list.clone())),
+        source.keys = Some(KeyWatch {
+            files: FileWatch::new(
+                "feed_key, feed_identity or relay_keys",
+                config.feed_key_files(),
+            ),
             config: config.clone(),
         });
 
@@ -243,7 +246,7 @@ impl Source {
             .into_iter()
             .flatten()
             .map(|stream| stream.next_turn(now))
-            .chain(self.keys.as_ref().and_then(|keys| keys.list.next()))
+            .chain(self.keys.as_ref().and_then(|keys| keys.files.next()))
             .fold(self.evaluate_at, Time::min)
     }
 
@@ -253,8 +256,8 @@ impl Source {
             canary.turn(now)?;
         }
 
-        if let Some(KeyWatch { list, config }) = &mut self.keys
-            && let Some(security) = list.due(now, || config.accepted_security())
+        if let Some(KeyWatch { files, config }) = &mut self.keys
+            && let Some(security) = files.due(now, || config.accepted_security())
         {
             self.publisher.set_security(security);
         }

@@ -136,10 +136,7 @@ fn a_relay_that_is_not_listed_gets_nothing_until_it_is_and_nothing_after_that() 
 
     // What cannot be read changes nothing.
     fs::write(&relays, "fanlight-private:00 the relay\n").unwrap();
-    source.says(&[
-        "the list of relays' keys has changed and is not used",
-        "line 1",
-    ]);
+    source.says(&["relay_keys has changed and is not used", "line 1"]);
     viewing.wait_more(10);
 
     write(&relays, &[(&other, "another relay")]);

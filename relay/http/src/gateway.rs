@@ -67,6 +67,8 @@ pub(super) async fn serve(
     let waker = Arc::clone(app);
     tokio::spawn(async move { waker.output.run().await });
     tokio::spawn(metrics::follow(Arc::clone(app)));
+    let follower = Arc::clone(app);
+    tokio::spawn(async move { follower.authorizer.follow().await });
     let acceptor = certificate.map(|certificate| Arc::new(tls::Acceptor::new(certificate)));
 
     if let Some(acceptor) = &acceptor {

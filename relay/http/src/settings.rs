@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use fanlight_daemon::keys::{KeyFileError, KeyPath};
-use fanlight_live::access::{AccessError, AccessMode, Authorizer};
+use fanlight_live::access::{AccessError, AccessMode, Authorizer, TokenFiles};
 use fanlight_live::tls::{CertificateError, Files};
 use fanlight_live::whep::WhepClient;
 use fanlight_proto::message::{StreamName, StreamNameError};
@@ -90,13 +90,11 @@ impl Settings {
     /// # Errors
     /// When a token file cannot be used, or both hold the same.
     pub(super) fn authorizer(&self) -> Result<Authorizer, HttpError> {
-        let loaded = Authorizer::load(
-            self.access,
-            self.view_token.as_ref(),
-            self.admin_token.as_ref(),
-        );
-
-        loaded.map_err(|error| match error {
+        let files = TokenFiles {
+            view: self.view_token.clone(),
+            admin: self.admin_token.clone(),
+        };
+        Authorizer::load(self.access, files).map_err(|error| match error {
             AccessError::Token(error) => error.into(),
             AccessError::SameToken => HttpError::SameToken,
         })

@@ -3,14 +3,18 @@
 mod grant;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::ValueEnum;
 use fanlight_daemon::clock;
+use fanlight_daemon::file_watch::FileWatch;
 use fanlight_daemon::keys::{KeyFileError, KeyPath};
+use parking_lot::RwLock;
 use ring::hmac;
+use zeroize::Zeroizing;
 
 pub use grant::{Grant, unix_seconds};
 use grant::{SessionId, SignOuts};
@@ -67,13 +71,53 @@ impl Role {
     }
 }
 
-/// Decides who may do what.
+/// Decides who may do what. Its tokens are read again when their files change.
 #[derive(Debug)]
 pub struct Authorizer {
     mode: AccessMode,
+    files: TokenFiles,
     /// The tokens that there are, the one for administrators first.
-    tokens: Vec<Token>,
+    tokens: RwLock<Vec<Arc<Token>>>,
     sign_outs: Arc<SignOuts>,
+}
+
+/// Where the tokens are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenFiles {
+    /// The one that lets one watch.
+    pub view: Option<KeyPath>,
+    /// The one of administrators.
+    pub admin: Option<KeyPath>,
+}
+
+impl TokenFiles {
+    /// Looks for changes of them.
+    #[must_use]
+    pub fn watch(&self, name: &'static str) -> FileWatch {
+        let files = [&self.view, &self.admin];
+        FileWatch::new(name, files.into_iter().flatten().cloned())
+    }
+
+    /// The tokens by role, administrators first.
+    ///
+    /// # Errors
+    /// When a file cannot be used, or both hold the same.
+    pub fn read(&self) -> Result<Vec<(Role, Zeroizing<String>)>, AccessError> {
+        let files = [(Role::Admin, &self.admin), (Role::View, &self.view)];
+        let read = |(role, file): (Role, &Option<KeyPath>)| {
+            let file = file.as_ref()?;
+            Some(file.token().map(|text| (role, text)))
+        };
+
+        let tokens: Vec<_> = files
+            .into_iter()
+            .filter_map(read)
+            .collect::<Result<_, _>>()?;
+        match tokens.as_slice() {
+            [(_, one), (_, other)] if one == other => Err(AccessError::SameToken),
+            _ => Ok(tokens),
+        }
+    }
 }
 
 /// What a request shows to be let in.
@@ -94,26 +138,43 @@ impl Authorizer {
     ///
     /// # Errors
     /// When a token file cannot be used, or both hold the same.
-    pub fn load(
-        mode: AccessMode,
-        view_token: Option<&KeyPath>,
-        admin_token: Option<&KeyPath>,
-    ) -> Result<Self, AccessError> {
-        let mut tokens = Vec::new();
-        for (role, path) in [(Role::Admin, admin_token), (Role::View, view_token)] {
-            let Some(path) = path else { continue };
-            let text = path.token()?;
-            if tokens.iter().any(|token: &Token| token.is(&text)) {
-                return Err(AccessError::SameToken);
-            }
-            tokens.push(Token::new(role, &text));
-        }
-
-        Ok(Self {
+    pub fn load(mode: AccessMode, files: TokenFiles) -> Result<Self, AccessError> {
+        let authorizer = Self {
             mode,
-            tokens,
+            tokens: RwLock::default(),
             sign_outs: Arc::default(),
-        })
+            files,
+        };
+        authorizer.set_tokens(&authorizer.files.read()?);
+        Ok(authorizer)
+    }
+
+    /// Reads the tokens again when their files change, for ever on a task.
+    pub async fn follow(&self) {
+        let watch = self.files.watch("http_view_token or http_admin_token");
+        let read = || self.files.read();
+        watch.follow(read, |tokens| self.set_tokens(&tokens)).await;
+    }
+
+    /// Lets in by these tokens from now on. What others let in ends, what one of them did goes on.
+    pub fn set_tokens(&self, tokens: &[(Role, Zeroizing<String>)]) {
+        let mut current = self.tokens.write();
+        let kept = |(role, text): &(Role, Zeroizing<String>)| {
+            let known = current
+                .iter()
+                .find(|token| token.role == *role && token.is(text));
+            known.map_or_else(|| Arc::new(Token::new(*role, text)), Arc::clone)
+        };
+
+        let newer: Vec<_> = tokens.iter().map(kept).collect();
+        for token in current.iter() {
+            if !newer.iter().any(|kept| Arc::ptr_eq(kept, token)) {
+                token.is_retired.store(true, Ordering::Release);
+            }
+        }
+        *current = newer;
+        drop(current);
+        self.sign_outs.announce();
     }
 
     /// What lets in who shows `credentials` at `now`, in seconds since 1970; none: no access.
@@ -125,11 +186,12 @@ impl Authorizer {
             AccessMode::Token => None,
         };
 
-        let grant = |role, until, session| {
+        let tokens = self.tokens.read();
+        let grant = |role, until, session, token: Option<&Arc<Token>>| {
             let sign_outs = Arc::clone(&self.sign_outs);
-            Grant::new(role, until, session, sign_outs)
+            Grant::new(role, until, session, token.cloned(), sign_outs)
         };
-        let shown = self.tokens.iter().flat_map(|token| {
+        let shown = tokens.iter().flat_map(|token| {
             let bearer = credentials.bearer.filter(|text| token.is(text));
             let cookie = credentials
                 .cookie
@@ -139,13 +201,15 @@ impl Authorizer {
                 .filter(|(until, signature)| token.signed(credentials.path, *until, signature));
 
             [
-                bearer.map(|_| grant(token.role, None, None)),
-                cookie.map(|(session, until)| grant(token.role, Some(until), Some(session))),
-                signed.map(|(until, _)| grant(Role::View, Some(until), None)),
+                bearer.map(|_| grant(token.role, None, None, Some(token))),
+                cookie.map(|(session, until)| {
+                    grant(token.role, Some(until), Some(session), Some(token))
+                }),
+                signed.map(|(until, _)| grant(Role::View, Some(until), None, Some(token))),
             ]
         });
 
-        let anybody = anybody.map(|role| grant(role, None, None));
+        let anybody = anybody.map(|role| grant(role, None, None, None));
         shown
             .chain([anybody])
             .flatten()
@@ -155,8 +219,9 @@ impl Authorizer {
 
     /// Ends the session of a cookie of ours, for all who hold a copy of it.
     pub fn sign_out(&self, cookie: &str, now: u64) {
-        let mut tokens = self.tokens.iter();
-        if let Some((session, until)) = tokens.find_map(|token| token.read_cookie(cookie)) {
+        let tokens = self.tokens.read();
+        let read = tokens.iter().find_map(|token| token.read_cookie(cookie));
+        if let Some((session, until)) = read {
             self.sign_outs.add(session, until, now);
         }
     }
@@ -164,10 +229,9 @@ impl Authorizer {
     /// The role of a token.
     #[must_use]
     pub fn owner(&self, text: &str) -> Option<Role> {
-        self.tokens
-            .iter()
-            .find(|token| token.is(text))
-            .map(|token| token.role)
+        let tokens = self.tokens.read();
+        let token = tokens.iter().find(|token| token.is(text));
+        token.map(|token| token.role)
     }
 
     /// The value of a cookie that lets its owner in as `role` until `until`, in seconds since 1970.
@@ -184,8 +248,9 @@ impl Authorizer {
             .map(|token| encode(&token.signature(path, until)))
     }
 
-    fn token(&self, role: Role) -> Option<&Token> {
-        self.tokens.iter().find(|token| token.role == role)
+    fn token(&self, role: Role) -> Option<Arc<Token>> {
+        let tokens = self.tokens.read();
+        tokens.iter().find(|token| token.role == role).cloned()
     }
 }
 
@@ -197,6 +262,8 @@ struct Token {
     tag: hmac::Tag,
     cookies: hmac::Key,
     addresses: hmac::Key,
+    /// Another one has taken its place.
+    is_retired: AtomicBool,
 }
 
 impl Token {
@@ -218,6 +285,7 @@ impl Token {
             compare,
             cookies: derived("cookie"),
             addresses: derived("address"),
+            is_retired: AtomicBool::new(false),
         }
     }
 
@@ -270,11 +338,14 @@ mod tests {
     const NOW: u64 = 1_800_000_000;
 
     fn access(mode: AccessMode) -> Authorizer {
-        Authorizer {
-            mode,
-            tokens: vec![Token::new(Role::Admin, ADMIN), Token::new(Role::View, VIEW)],
-            sign_outs: Arc::default(),
-        }
+        let access = Authorizer::load(mode, TokenFiles::default()).unwrap();
+        access.set_tokens(&tokens(ADMIN, VIEW));
+        access
+    }
+
+    fn tokens(admin: &str, view: &str) -> [(Role, Zeroizing<String>); 2] {
+        [(Role::Admin, admin), (Role::View, view)]
+            .map(|(role, text)| (role, text.to_owned().into()))
     }
 
     impl Authorizer {
@@ -376,6 +447,36 @@ mod tests {
         access.sign_out(&mine, NOW);
         assert!(streaming.is_over(NOW) && grant(&mine).is_none());
         assert!(!grant(&other).unwrap().is_over(NOW));
+    }
+
+    #[tokio::test]
+    async fn another_token_ends_what_the_former_let_in_and_nothing_else() {
+        let access = access(AccessMode::Token);
+        let now = unix_seconds();
+        let cookie = access.cookie_value(Role::View, now + 1000).unwrap();
+        let by_cookie = Credentials {
+            cookie: Some(&cookie),
+            ..Credentials::default()
+        };
+        let [view, admin] = [VIEW, ADMIN].map(|text| access.grant(&bearer(text), now).unwrap());
+        let cookie = access.grant(&by_cookie, now).unwrap();
+        let waiting =
+            [view.clone(), cookie].map(|grant| tokio::spawn(async move { grant.over().await }));
+        tokio::task::yield_now().await;
+
+        access.set_tokens(&tokens(ADMIN, "another-token-of-the-test"));
+        for waiting in waiting {
+            waiting.await.unwrap();
+        }
+        assert!(view.is_over(now) && !admin.is_over(now));
+        assert!(
+            access.grant(&bearer(VIEW), now).is_none() && access.grant(&by_cookie, now).is_none()
+        );
+        assert_eq!(
+            access.role(&bearer("another-token-of-the-test"), now),
+            Some(Role::View)
+        );
+        assert_eq!(access.role(&bearer(ADMIN), now), Some(Role::Admin));
     }
 
     #[tokio::test]

@@ -4,9 +4,8 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use fanlight_daemon::file_watch::FileMark;
+use fanlight_daemon::file_watch::FileWatch;
 use fanlight_daemon::keys::{KeyFileError, KeyPath};
 use parking_lot::Mutex;
 use rustls_pki_types::pem::PemObject as _;
@@ -16,9 +15,6 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::server::TlsStream;
-
-/// How often it is looked whether the files have changed.
-const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Largest file of either kind, in bytes: a chain of ten certificates with room.
 const MAX_FILE_BYTES: usize = 256 << 10;
@@ -73,7 +69,6 @@ pub enum CertificateError {
 pub struct Certificate {
     files: Files,
     config: Arc<ServerConfig>,
-    seen: [Option<FileMark>; 2],
 }
 
 impl Certificate {
@@ -82,10 +77,13 @@ impl Certificate {
     /// # Errors
     /// [`CertificateError`].
     pub fn load(files: &Files, alpn: &[&str]) -> Result<Self, CertificateError> {
-        // Before the files: what changes after this look is seen by the next.
-        let seen = marks(files);
+        let alpn = alpn.iter().map(|name| name.as_bytes().to_vec());
+        Self::read(files, alpn.collect())
+    }
+
+    fn read(files: &Files, alpn: Vec<Vec<u8>>) -> Result<Self, CertificateError> {
         let file = files.certificate.clone();
-        let pem = read(&file).map_err(|error| CertificateError::Unreadable {
+        let pem = read_bounded(&file).map_err(|error| CertificateError::Unreadable {
             file: file.clone(),
             error,
         })?;
@@ -110,12 +108,10 @@ impl Certificate {
             .with_single_cert(chain, key)
             .map_err(unusable)?;
 
-        let alpn = alpn.iter().map(|name| name.as_bytes().to_vec());
-        config.alpn_protocols = alpn.collect();
+        config.alpn_protocols = alpn;
         Ok(Self {
             files: files.clone(),
             config: Arc::new(config),
-            seen,
         })
     }
 }
@@ -139,57 +135,25 @@ impl Acceptor {
         &self,
         stream: S,
     ) -> io::Result<TlsStream<S>> {
-        let config = Arc::clone(&self.lock().config);
+        let config = Arc::clone(&self.0.lock().config);
         TlsAcceptor::from(config).accept(stream).await
     }
 
-    /// Looks after the files, for ever.
+    /// Takes what the files hold when they change and can be used, for ever.
     pub async fn watch(self: Arc<Self>) {
-        loop {
-            tokio::time::sleep(INTERVAL).await;
-            self.look();
-        }
-    }
+        let (files, alpn) = {
+            let current = self.0.lock();
+            (current.files.clone(), current.config.alpn_protocols.clone())
+        };
 
-    /// Takes what the files hold if they have changed and can be used; if not the old certificate stays, and that is
-    /// said once.
-    fn look(&self) {
-        let mut current = self.lock();
-        let seen = marks(&current.files);
-        if seen == current.seen {
-            return;
-        }
-
-        match Certificate::load(&current.files, &[]) {
-            Ok(mut certificate) => {
-                let config = Arc::make_mut(&mut certificate.config);
-                config
-                    .alpn_protocols
-                    .clone_from(&current.config.alpn_protocols);
-                tracing::info!(certificate = %current.files.certificate.display(), "the certificate has changed");
-                *current = certificate;
-            }
-            Err(error) => {
-                tracing::warn!("the certificate has changed and is not used: {error}");
-                current.seen = seen;
-            }
-        }
-    }
-
-    fn lock(&self) -> parking_lot::MutexGuard<'_, Certificate> {
-        self.0.lock()
+        let certificate = KeyPath::File(files.certificate.clone());
+        let watch = FileWatch::new("the certificate", [certificate, files.key.clone()]);
+        let read = || Certificate::read(&files, alpn.clone());
+        watch.follow(read, |newer| *self.0.lock() = newer).await;
     }
 }
 
-fn marks(files: &Files) -> [Option<FileMark>; 2] {
-    let key = files.key.resolve().ok();
-    [
-        FileMark::of(&files.certificate),
-        key.and_then(|key| FileMark::of(&key)),
-    ]
-}
-
-fn read(path: &PathBuf) -> io::Result<Vec<u8>> {
+fn read_bounded(path: &PathBuf) -> io::Result<Vec<u8>> {
     use std::io::Read as _;
     let mut bytes = Vec::new();
     fs::File::open(path)?

@@ -4,8 +4,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fanlight_daemon::clock::random_bytes;
-use fanlight_live::access::{AccessError, AccessMode, Authorizer, Credentials};
+use fanlight_live::access::{AccessError, Authorizer, Credentials, Grant, Role, TokenFiles};
 use md5::{Digest as _, Md5};
+use parking_lot::RwLock;
 use zeroize::Zeroizing;
 
 use crate::Settings;
@@ -16,66 +17,85 @@ const REALM: &str = "Fanlight";
 #[derive(Debug)]
 pub(crate) struct Authenticator {
     authorizer: Authorizer,
-    tokens: Vec<Zeroizing<String>>,
-    open: bool,
+    files: TokenFiles,
+    tokens: RwLock<Vec<(Role, Zeroizing<String>)>>,
 }
 
 impl Authenticator {
     pub(crate) fn load(settings: &Settings) -> Result<Self, AccessError> {
-        let paths = [settings.view_token.as_ref(), settings.admin_token.as_ref()];
-        let tokens = paths.into_iter().flatten().map(|path| path.token());
+        let files = TokenFiles {
+            view: settings.view_token.clone(),
+            admin: settings.admin_token.clone(),
+        };
         Ok(Self {
-            authorizer: Authorizer::load(settings.access, paths[0], paths[1])?,
-            tokens: tokens.collect::<Result<_, _>>()?,
-            open: settings.access != AccessMode::Token,
+            authorizer: Authorizer::load(settings.access, files.clone())?,
+            tokens: RwLock::new(files.read()?),
+            files,
         })
     }
 
-    /// Whether a request with this `Authorization` field may watch. A nonce is good for one connection.
-    pub(crate) fn admits(&self, field: Option<&str>, method: &str, nonce: &str) -> bool {
-        let Some((scheme, rest)) = field.and_then(|field| field.split_once(' ')) else {
-            return self.open;
+    /// Reads the tokens again when their files change, for ever on a task.
+    pub(crate) async fn follow(&self) {
+        let watch = self
+            .files
+            .watch("http_view_token or http_admin_token (RTSP)");
+        let apply = |tokens: Vec<_>| {
+            self.authorizer.set_tokens(&tokens);
+            *self.tokens.write() = tokens;
         };
-
-        let shown = if scheme.eq_ignore_ascii_case("Basic") {
-            self.basic(rest.trim())
-        } else {
-            scheme.eq_ignore_ascii_case("Digest") && self.digest(rest, method, nonce)
-        };
-        shown || self.open
+        watch.follow(|| self.files.read(), apply).await;
     }
 
-    fn basic(&self, text: &str) -> bool {
+    /// What lets a request with this `Authorization` field watch; none: nothing. A nonce is good for one connection.
+    pub(crate) fn admits(&self, field: Option<&str>, method: &str, nonce: &str) -> Option<Grant> {
+        let shown = field.and_then(|field| field.split_once(' '));
+        let token = shown.and_then(|(scheme, rest)| {
+            if scheme.eq_ignore_ascii_case("Basic") {
+                Self::basic(rest.trim())
+            } else if scheme.eq_ignore_ascii_case("Digest") {
+                self.digest(rest, method, nonce)
+            } else {
+                None
+            }
+        });
+
+        let credentials = Credentials {
+            bearer: token.as_ref().map(|token| token.as_str()),
+            ..Credentials::default()
+        };
+        self.authorizer.grant(&credentials, 0)
+    }
+
+    /// The password.
+    fn basic(text: &str) -> Option<Zeroizing<String>> {
         let decoded = STANDARD.decode(text).ok().map(Zeroizing::new);
         let pair = decoded
             .as_ref()
             .and_then(|bytes| std::str::from_utf8(bytes).ok());
-        let bearer = pair
-            .and_then(|pair| pair.split_once(':'))
-            .map(|(_, token)| token);
-        let credentials = Credentials {
-            bearer,
-            ..Credentials::default()
-        };
-        self.authorizer.grant(&credentials, 0).is_some()
+        let (_, token) = pair?.split_once(':')?;
+        Some(token.to_owned().into())
     }
 
-    /// RFC 2617, 3.2.2. Its result cannot be guessed byte by byte: who does not know the token cannot choose it.
-    fn digest(&self, text: &str, method: &str, nonce: &str) -> bool {
+    /// The token by which the response was made (RFC 2617, 3.2.2). Its result cannot be guessed byte by byte: who does not know the token cannot choose it.
+    fn digest(&self, text: &str, method: &str, nonce: &str) -> Option<Zeroizing<String>> {
         let value = |name| parameter(text, name).unwrap_or("");
         if value("nonce") != nonce || value("realm") != REALM {
-            return false;
+            return None;
         }
 
         let request = md5(&[method, value("uri")]);
-        self.tokens.iter().any(|token| {
+        let made_by = |token: &str| {
             let user = md5(&[value("username"), REALM, token]);
             let expected = match value("qop") {
                 "" => md5(&[&user, nonce, &request]),
                 qop => md5(&[&user, nonce, value("nc"), value("cnonce"), qop, &request]),
             };
             value("response").eq_ignore_ascii_case(&expected)
-        })
+        };
+
+        let tokens = self.tokens.read();
+        let token = tokens.iter().find(|(_, token)| made_by(token));
+        token.map(|(_, token)| token.clone())
     }
 }
 

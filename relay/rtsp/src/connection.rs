@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
 use fanlight_daemon::clock;
+use fanlight_live::access::Grant;
 use fanlight_live::{Arrival, FrameSubscription, Subscribe};
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::StreamName;
@@ -81,7 +82,8 @@ struct Connection<'a> {
     app: &'a App,
     ends: Ends,
     nonce: String,
-    admitted: bool,
+    /// What lets the client in.
+    grant: Option<Grant>,
     failures: u32,
     /// Keeps the camera awake between DESCRIBE and SETUP.
     subscription: Option<FrameSubscription>,
@@ -113,7 +115,7 @@ impl<'a> Connection<'a> {
             app,
             ends,
             nonce: nonce(),
-            admitted: false,
+            grant: None,
             failures: 0,
             subscription: None,
             session: None,
@@ -132,6 +134,13 @@ impl<'a> Connection<'a> {
             let left = self.deadline().saturating_since(clock::now());
             let idle = self.out.is_empty();
             let (out, session) = (&self.out[self.sent..], &mut self.session);
+            let grant = self.grant.clone();
+            let over = async {
+                match &grant {
+                    Some(grant) => grant.over().await,
+                    None => pending().await,
+                }
+            };
             let media = async {
                 match session {
                     Some(session) => session.event(idle).await,
@@ -153,6 +162,7 @@ impl<'a> Connection<'a> {
                     _ => Err(Ended),
                 },
                 event = media => self.on_event(event).await,
+                () = over => Err(Ended),
                 () = tokio::time::sleep(left) => Err(Ended),
             };
 
@@ -323,11 +333,12 @@ impl<'a> Connection<'a> {
     /// Who has shown a token once may use the connection.
     fn authorize(&mut self, request: &Request) -> Result<(), Refusal> {
         let field = request.field("Authorization");
-        self.admitted |= self
-            .app
-            .authenticator
-            .admits(field, &request.method, &self.nonce);
-        if self.admitted {
+        let admits = || {
+            let authenticator = &self.app.authenticator;
+            authenticator.admits(field, &request.method, &self.nonce)
+        };
+        self.grant = self.grant.take().or_else(admits);
+        if self.grant.is_some() {
             return Ok(());
         }
 

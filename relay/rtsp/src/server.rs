@@ -43,6 +43,9 @@ pub(crate) async fn serve(
     let waker = Arc::clone(&app);
     tokio::spawn(async move { waker.output.run().await });
 
+    let follower = Arc::clone(&app);
+    tokio::spawn(async move { follower.authenticator.follow().await });
+
     let acceptor = certificate.map(|certificate| Arc::new(Acceptor::new(certificate)));
     if let Some(acceptor) = &acceptor {
         tokio::spawn(Arc::clone(acceptor).watch());

@@ -151,10 +151,12 @@ impl Sessions {
         })
     }
 
-    /// The route of one viewer whose key is not `known`.
-    pub(super) fn find_unauthorized(&self, known: impl Fn(&PublicKey) -> bool) -> Option<Route> {
-        let unauthorized =
-            |session: &&Session| session.auth.identity().is_some_and(|key| !known(key));
+    /// The route of one viewer that may not stay, by its key if each has one.
+    pub(super) fn find_unauthorized(
+        &self,
+        may_stay: impl Fn(Option<&PublicKey>) -> bool,
+    ) -> Option<Route> {
+        let unauthorized = |session: &&Session| !may_stay(session.auth.identity());
         self.iter().find(unauthorized).map(|session| session.route)
     }
 }

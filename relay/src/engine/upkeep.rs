@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
-use fanlight_proto::handshake::{JoinMac, RelayAccess};
+use fanlight_proto::handshake::{JoinMac, PublicKey, RelayAccess};
 use fanlight_proto::limits::SESSION_IDLE;
 
 use super::isolation::IsolationChange;
@@ -28,23 +28,31 @@ impl Engine {
         self.streams.set_memory_budget(bounds.memory_budget);
     }
 
-    /// Sets who may join from now on. Sessions of viewers whose key it does not know end, and the keys of
-    /// their streams with them. What is asked of a viewer (nothing, a shared key, a key of its own) stays as it was.
+    /// Sets who may join from now on. Sessions of viewers whose key it does not know end, as do all when the key that they share is
+    /// another one, and the keys of their streams with them. What is asked of a viewer (nothing, a shared key, a key of its own) stays as it was.
     pub fn set_access(&mut self, now: Time, access: RelayAccess) {
         let mut streams = Vec::new();
-        if let RelayAccess::Keys { viewers, .. } = &access {
-            let known = |key: &_| viewers.iter().any(|(known, _)| known == key);
-            while let Some(route) = self.sessions.find_unauthorized(known) {
-                let Some(session) = self.sessions.get_mut(route.remote) else {
-                    break;
-                };
-
-                streams.push(session.alias);
-                self.outputs
-                    .push_back(goodbye(session, "its key is known no more"));
-                self.counts.revoked += 1;
-                drop(self.remove_session(now, route));
+        let same_key = match (&self.access, &access) {
+            (RelayAccess::Psk(before), RelayAccess::Psk(key)) => before == key,
+            _ => true,
+        };
+        let may_stay = |identity: Option<&PublicKey>| match (&access, identity) {
+            (RelayAccess::Keys { viewers, .. }, Some(key)) => {
+                viewers.iter().any(|(known, _)| known == key)
             }
+            _ => same_key,
+        };
+
+        while let Some(route) = self.sessions.find_unauthorized(may_stay) {
+            let Some(session) = self.sessions.get_mut(route.remote) else {
+                break;
+            };
+
+            streams.push(session.alias);
+            self.outputs
+                .push_back(goodbye(session, "its key is known no more"));
+            self.counts.revoked += 1;
+            drop(self.remove_session(now, route));
         }
 
         self.join_mac = JoinMac::of_relay(&access);

@@ -7,7 +7,7 @@ use fanlight_daemon::Context;
 use fanlight_live::ledger::{ClientMemory, SessionLimits};
 use fanlight_proto::clock::Time;
 
-use super::{EventLoop, Relay, viewer_key_watch};
+use super::{EventLoop, Relay, access_watch};
 use crate::config::{Access, Config};
 use crate::engine::EngineConfig;
 use crate::memory;
@@ -66,7 +66,7 @@ impl EventLoop {
 
         match config.relay_access() {
             Ok(access) => {
-                self.watch = viewer_key_watch(&config);
+                self.watch = access_watch(&config);
                 self.config = config;
                 self.engine.set_access(now, access);
                 self.handle_outputs(now);

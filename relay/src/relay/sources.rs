@@ -52,7 +52,10 @@ impl Upstreams {
         let mut upstreams = Self {
             config: config.clone(),
             keys: watch::Sender::new(keys),
-            key_watch: FileWatch::new("the list of sources' keys", config.source_keys.clone()),
+            key_watch: FileWatch::new(
+                "feed_key, feed_identity or source_keys",
+                config.feed_key_files(),
+            ),
             table,
             directory: None,
             next: Time::default(),

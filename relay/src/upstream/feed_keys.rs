@@ -36,8 +36,8 @@ struct ListedSource {
 pub(super) enum Terms {
     /// By its line in the list.
     Listed(PublicKey, Vec<StreamName>),
-    /// By the key that all share.
-    Shared,
+    /// By this key, which all share.
+    Shared(FeedKey),
     /// In the clear.
     Null,
 }
@@ -83,23 +83,24 @@ impl FeedKeys {
     /// On what terms the source at `endpoint` is taken; none when it is not.
     pub(super) fn terms(&self, endpoint: &Endpoint) -> Option<Terms> {
         let listed = self.listed.as_ref();
-        match listed.and_then(|listed| listed.sources.get(endpoint)) {
-            Some(source) => Some(Terms::Listed(source.key, source.streams.clone())),
-            None if self.shared.is_some() => Some(Terms::Shared),
+        let source = listed.and_then(|listed| listed.sources.get(endpoint));
+        match (source, &self.shared) {
+            (Some(source), _) => Some(Terms::Listed(source.key, source.streams.clone())),
+            (None, Some(key)) => Some(Terms::Shared(key.clone())),
             // Who lists sources wants no other one in the clear.
-            None if self.listed.is_some() => None,
-            None => Some(Terms::Null),
+            (None, None) if self.listed.is_some() => None,
+            (None, None) => Some(Terms::Null),
         }
     }
 
     /// How a connection on these terms is secured.
     pub(super) fn security(&self, terms: &Terms) -> Security {
-        match (terms, &self.listed, &self.shared) {
-            (Terms::Listed(source, _), Some(listed), _) => Security::Keys {
+        match (terms, &self.listed) {
+            (Terms::Listed(source, _), Some(listed)) => Security::Keys {
                 own: listed.own.clone(),
                 source: *source,
             },
-            (Terms::Shared, _, Some(key)) => Security::SharedKey(key.clone()),
+            (Terms::Shared(key), _) => Security::SharedKey(key.clone()),
             _ => Security::Null,
         }
     }
@@ -205,7 +206,10 @@ mod tests {
         assert_eq!(strict.terms(&other), None);
 
         let mixed = keys(&list, true);
-        assert_eq!(mixed.terms(&other), Some(Terms::Shared));
+        assert_eq!(
+            mixed.terms(&other),
+            Some(Terms::Shared(FeedKey::new([1; 32])))
+        );
         assert_eq!(FeedKeys::default().terms(&other), Some(Terms::Null));
     }
 

@@ -1,6 +1,7 @@
 //! Where a source publishes, and by which keys it knows its relays.
 
 use anyhow::{Context as _, bail, ensure};
+use fanlight_daemon::keys::KeyPath;
 use fanlight_daemon::paths;
 use fanlight_proto::keys::{FeedKey, PrivateKey};
 use fanlight_proto::zmtp::{AcceptedSecurity, PublisherKeys, Security};
@@ -44,6 +45,12 @@ impl Config {
             shared_key,
             keys,
         })
+    }
+
+    /// The files of [`Config::accepted_security`].
+    pub(crate) fn feed_key_files(&self) -> Vec<KeyPath> {
+        let files = [&self.feed_key, &self.feed_identity, &self.relay_keys];
+        files.into_iter().flatten().cloned().collect()
     }
 
     /// How the source of this config is asked on its own host.

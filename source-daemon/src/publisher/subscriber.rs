@@ -12,7 +12,7 @@ use bytes::{Buf, Bytes};
 use fanlight_daemon::clock;
 use fanlight_daemon::stream_socket::StreamSocket;
 use fanlight_proto::feed::{FromRelay, parse_to_source};
-use fanlight_proto::keys::PublicKey;
+use fanlight_proto::keys::{FeedKey, PublicKey};
 use fanlight_proto::zmtp::{
     AcceptedSecurity, Decoder, Encoded, Encoder, Established, Event, Handshake, ProtocolError,
 };
@@ -55,7 +55,7 @@ pub(super) enum DisconnectReason {
     NoPlace(#[from] NoPlace),
     #[error("others need its place, and it has not subscribed")]
     Displaced,
-    #[error("its key has been taken out of relay_keys")]
+    #[error("its key has been taken out of relay_keys, or feed_key has changed")]
     Unlisted,
     #[error("more than {MAX_SUBSCRIPTIONS} subscriptions")]
     Subscriptions,
@@ -241,6 +241,7 @@ pub(super) async fn serve(
 ) -> DisconnectReason {
     let mut accepted = hub.security.subscribe();
     let security = Arc::clone(&accepted.borrow_and_update());
+    let shared = security.shared_key.clone();
     let established = match timeout(HANDSHAKE_LIMIT, shake_hands(&socket, security)).await {
         Ok(Ok(established)) => established,
         Ok(Err(reason)) => return reason,
@@ -273,20 +274,20 @@ pub(super) async fn serve(
     tokio::select! {
         reason = listen(&mut decoder, &peer) => reason,
         reason = send(&peer) => reason,
-        reason = lose_key(relay, accepted) => reason,
+        reason = lose_key(relay, shared, accepted) => reason,
     }
 }
 
-/// Waits until a relay's key is not accepted any more; for ever, if it has none.
+/// Waits until a relay's key is not accepted any more: its own, or the `shared` one.
 async fn lose_key(
     relay: Option<(PublicKey, String)>,
+    shared: Option<FeedKey>,
     mut accepted: watch::Receiver<Arc<AcceptedSecurity>>,
 ) -> DisconnectReason {
-    let Some((key, _)) = relay else {
-        return std::future::pending().await;
-    };
-
-    let gone = accepted.wait_for(|accepted| accepted.name_of(&key).is_none());
+    let gone = accepted.wait_for(|accepted| match &relay {
+        Some((key, _)) => accepted.name_of(key).is_none(),
+        None => accepted.shared_key != shared,
+    });
     // An error is a publisher that ends.
     drop(gone.await);
     DisconnectReason::Unlisted

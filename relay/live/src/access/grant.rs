@@ -2,15 +2,15 @@
 //! all who hold a copy. Outputs ask at the start of a request, and wait for the end beside what they stream.
 
 use std::collections::HashMap;
-use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fanlight_daemon::clock;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::{Role, SESSION};
+use super::{Role, SESSION, Token};
 
 /// Sessions that are remembered as ended: 1 MB. When there are more, all cookies given out until then end.
 const MAX_SIGN_OUTS: usize = 16_384;
@@ -28,6 +28,8 @@ pub struct Grant {
     /// Seconds since 1970; none: for ever.
     until: Option<u64>,
     session: Option<SessionId>,
+    /// The token that it comes of, if one was needed.
+    token: Option<Arc<Token>>,
     sign_outs: Arc<SignOuts>,
 }
 
@@ -36,12 +38,14 @@ impl Grant {
         role: Role,
         until: Option<u64>,
         session: Option<SessionId>,
+        token: Option<Arc<Token>>,
         sign_outs: Arc<SignOuts>,
     ) -> Self {
         Self {
             role,
             until,
             session,
+            token,
             sign_outs,
         }
     }
@@ -49,7 +53,7 @@ impl Grant {
     /// One that nothing ends, as where everybody may come.
     #[must_use]
     pub fn unlimited(role: Role) -> Self {
-        Self::new(role, None, None, Arc::default())
+        Self::new(role, None, None, None, Arc::default())
     }
 
     /// What the client may do.
@@ -63,9 +67,14 @@ impl Grant {
         (self.role, self.until.unwrap_or(u64::MAX))
     }
 
-    /// Whether it has expired at `now`, in seconds since 1970, or its session has been signed out.
+    /// Whether it has expired at `now`, in seconds since 1970, its session has been signed out, or its token is another one.
     #[must_use]
     pub fn is_over(&self, now: u64) -> bool {
+        let is_retired = |token: &Arc<Token>| token.is_retired.load(Ordering::Acquire);
+        if self.token.as_ref().is_some_and(is_retired) {
+            return true;
+        }
+
         let Some(until) = self.until else {
             return false;
         };
@@ -75,16 +84,12 @@ impl Grant {
 
     /// Returns when it is over.
     pub async fn over(&self) {
-        if self.until.is_none() {
-            return pending().await;
-        }
-
-        let mut sign_outs = self.sign_outs.changed.subscribe();
+        let mut changes = self.sign_outs.changed.subscribe();
         while !self.is_over(unix_seconds()) {
             tokio::select! {
                 // The sender is ours too.
-                _ = sign_outs.changed() => {}
-                () = tokio::time::sleep(LOOK_INTERVAL) => {}
+                _ = changes.changed() => {}
+                () = tokio::time::sleep(LOOK_INTERVAL), if self.until.is_some() => {}
             }
         }
     }
@@ -120,6 +125,11 @@ impl SignOuts {
 
         ended.sessions.insert(session, until);
         drop(ended);
+        self.announce();
+    }
+
+    /// Tells who waits that something has ended.
+    pub(super) fn announce(&self) {
         self.changed.send_replace(());
     }
 
