@@ -155,8 +155,10 @@ fn lint(name: &str, family: &Family) {
         assert!(value.is_finite() && *value >= 0.0, "{sample} {value}");
         for label in labels(sample).keys().filter(|label| *label != "le") {
             assert!(
-                ["stream", "kind", "reason", "stage", "version", "source"]
-                    .contains(&label.as_str()),
+                [
+                    "stream", "kind", "reason", "stage", "version", "source", "resource"
+                ]
+                .contains(&label.as_str()),
                 "{sample}"
             );
         }

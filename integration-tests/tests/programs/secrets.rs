@@ -56,7 +56,9 @@ fn another_shared_key_ends_the_viewers_of_the_former_and_a_wrong_file_ends_nobod
     before.wait_more(10);
 
     put(&used, &key("psk", 2));
-    before.program().wait_for_line("its key is known no more");
+    before
+        .program()
+        .wait_for_line("the relay does not know this viewer's key");
     let after = watch(&newer);
     after.wait_shown(10);
     after.finish().0.assert_one_session();
