@@ -35,7 +35,9 @@ mod tests {
     fn the_budget_is_three_quarters_of_what_the_unit_lets_the_relay_have() {
         let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd/fanlight-relay@.service");
         let unit = fs::read_to_string(unit).unwrap();
-        let limit = unit.lines().find_map(|line| line.strip_prefix("MemoryMax="));
+        let limit = unit
+            .lines()
+            .find_map(|line| line.strip_prefix("MemoryMax="));
         let gigabytes: usize = limit.unwrap().strip_suffix('G').unwrap().parse().unwrap();
         assert_eq!(DEFAULT_BUDGET, (gigabytes << 30) / 4 * 3);
     }

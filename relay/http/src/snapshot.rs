@@ -238,7 +238,10 @@ fn show(
 
     let memory = app.table().client_memory();
     let charge = peer.map(|peer| memory.open(peer.address.ip(), 1));
-    if charge.as_ref().is_some_and(|charge| !charge.covers(picture.body.len())) {
+    if charge
+        .as_ref()
+        .is_some_and(|charge| !charge.covers(picture.body.len()))
+    {
         app.table().refusals().note(Resource::Memory, 1);
         let message = "clients hold all the memory that they may: ask again";
         let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "no_memory", message);

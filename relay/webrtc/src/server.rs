@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fanlight_daemon::clock;
-use fanlight_live::access::{Grant, Role, unix_seconds};
-use fanlight_live::whep::{WhepAnswer, WhepCommand, WhepError, WhepRequest};
 use fanlight_live::StreamTable;
+use fanlight_live::access::{Grant, Role, unix_seconds};
 use fanlight_live::ledger::{Resource, client_network};
+use fanlight_live::whep::{WhepAnswer, WhepCommand, WhepError, WhepRequest};
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::StreamName;
 use tokio::net::UdpSocket;
