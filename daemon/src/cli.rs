@@ -3,10 +3,11 @@
 use std::io::{IsTerminal, stderr};
 use std::path::PathBuf;
 
-use clap::{Args, Command, FromArgMatches, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Command, FromArgMatches, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::config::sections::Part;
 use crate::config::{self, Flags};
 use crate::keys::keygen::Keygen;
 use crate::logfile::{LogFile, LogFileError, MAX_FILES, Plan, Size};
@@ -26,6 +27,11 @@ pub struct Common {
     /// Config file (TOML); every setting below is also a key of it.
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
+
+    /// The part of a config file that several programs share: a section, such as relay, or an instance of it, such as
+    /// relay.second. Unset: the section of this program, or the whole of a file without sections.
+    #[arg(long, value_name = "SECTION", global = true)]
+    pub section: Option<Part>,
 
     /// What to log: error, warn, info, debug, trace, or a filter such as `info,fanlight_relay=debug`.
     #[arg(long, value_name = "FILTER", default_value = "info", value_parser = filter, global = true)]
@@ -72,8 +78,11 @@ pub enum Action<E> {
     Run(E),
     /// Print the settings in effect.
     PrintConfig,
-    /// Check the settings.
-    CheckConfig,
+    /// Check the settings, and those of all programs in a file that they share.
+    CheckConfig {
+        /// Leave the sections of other programs to those.
+        own: bool,
+    },
     /// Make or show a key, whatever the settings are.
     Keygen(Keygen),
 }
@@ -95,7 +104,9 @@ pub fn command<C: Args, E: Args>(
         .subcommand(
             Command::new(CHECK_CONFIG)
                 .about("Check the config file and the flags, and exit: 0 when they are good, 64 when not")
-                .arg(clap::Arg::new(CHECKED_FILE).value_name("FILE").value_parser(clap::value_parser!(PathBuf))),
+                .arg(clap::Arg::new(CHECKED_FILE).value_name("FILE").value_parser(clap::value_parser!(PathBuf)))
+                .arg(clap::Arg::new(OWN_SECTIONS).long(OWN_SECTIONS).action(ArgAction::SetTrue)
+                    .help("Of a file that several programs share, check the sections of this one only")),
         )
         .subcommand(
             Keygen::augment_subcommands(Command::new(KEYGEN))
@@ -119,7 +130,9 @@ pub fn parse<C: Args, E: Args>(
     let action = match matches.subcommand() {
         Some((CHECK_CONFIG, check)) => {
             common.config = check.get_one(CHECKED_FILE).cloned().or(common.config);
-            Action::CheckConfig
+            Action::CheckConfig {
+                own: check.get_flag(OWN_SECTIONS),
+            }
         }
         Some((KEYGEN, keygen)) => Action::Keygen(Keygen::from_arg_matches(keygen)?),
         _ if common.print_config => Action::PrintConfig,
@@ -173,8 +186,9 @@ where
     }
 }
 
-const CHECK_CONFIG: &str = "check-config";
+pub(crate) const CHECK_CONFIG: &str = "check-config";
 const CHECKED_FILE: &str = "checked_file";
+pub(crate) const OWN_SECTIONS: &str = "own-sections";
 const KEYGEN: &str = "keygen";
 
 fn filter(text: &str) -> Result<String, tracing_subscriber::filter::ParseError> {

@@ -15,7 +15,12 @@ use std::path::{Path, PathBuf};
 use clap::builder::Resettable;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, value_parser};
+
+use crate::keys::KeyPath;
 mod file;
+pub mod sections;
+
+use sections::{ConfigFile, Part};
 
 /// Largest config file read, in bytes: far above any that is written by hand, far below what could hurt.
 pub const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -171,29 +176,33 @@ pub struct Settings<C> {
 /// # Errors
 /// When the file is missing, unreadable or larger than [`MAX_FILE_BYTES`], is not TOML, has an unknown key or a value
 /// that the key's type refuses.
-pub fn load<C: Args>(file: Option<&Path>, flags: &Flags) -> Result<Settings<C>, ConfigError> {
-    let text = file.map(file::read).transpose()?.unwrap_or_default();
-    parse(file.unwrap_or(Path::new("")), &text, flags)
+pub fn load<C: Args>(file: &ConfigFile, flags: &Flags) -> Result<Settings<C>, ConfigError> {
+    let text = file.path.as_deref().map(file::read).transpose()?;
+    parse(file, &text.unwrap_or_default(), flags)
 }
 
-/// As [`load`], with the text of the file; `file` is its name in errors.
+/// As [`load`], with the text of the file.
 ///
 /// # Errors
 /// As [`load`], but for those of reading.
-pub fn parse<C: Args>(file: &Path, text: &str, flags: &Flags) -> Result<Settings<C>, ConfigError> {
+pub fn parse<C: Args>(
+    file: &ConfigFile,
+    text: &str,
+    flags: &Flags,
+) -> Result<Settings<C>, ConfigError> {
     let mut keys = keys::<C>();
-    let from_file = file::values(text, &keys).map_err(|problem| problem.in_file(file, text))?;
+    let layers =
+        sections::layers(text, &keys, file).map_err(|problem| in_file(problem, file, text))?;
 
     let mut words = Vec::new();
     for key in &mut keys {
         let id = key.get_id().to_string();
-        let lower = from_file.get(&id).cloned();
-        let values = match (flags.values(&id), lower) {
-            (Some(upper), Some(lower)) if Kind::of(key) == Kind::Table => [lower, upper].concat(),
-            (upper, lower) => match upper.or(lower) {
-                Some(values) => values,
-                None => continue,
-            },
+        let said = layers.iter().filter_map(|layer| layer.get(&id).cloned());
+        let mut said: Vec<_> = said.chain(flags.values(&id)).collect();
+        let values = match said.pop() {
+            None => continue,
+            Some(last) if Kind::of(key) == Kind::Table => [said.concat(), last].concat(),
+            Some(last) => last,
         };
 
         if values.is_empty() {
@@ -206,13 +215,27 @@ pub fn parse<C: Args>(file: &Path, text: &str, flags: &Flags) -> Result<Settings
     Ok(Settings::of(keys, words))
 }
 
+/// The parts of a file that is shared which are a program's; none when it is the program's alone.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn parts<C: Args>(file: &ConfigFile) -> Result<Option<Vec<Part>>, ConfigError> {
+    let text = file.path.as_deref().map(file::read).transpose()?;
+    let text = text.unwrap_or_default();
+    sections::parts(&text, &keys::<C>(), file).map_err(|problem| in_file(problem, file, &text))
+}
+
+fn in_file(problem: file::Problem, file: &ConfigFile, text: &str) -> ConfigError {
+    problem.in_file(file.path.as_deref().unwrap_or(Path::new("")), text)
+}
+
 /// The settings when neither flags nor a file say anything.
 ///
 /// # Panics
 /// When a default of `C` is not a value of its key.
 #[must_use]
 pub fn defaults<C: Args>() -> C {
-    parse(Path::new(""), "", &Flags::default())
+    parse(&ConfigFile::default(), "", &Flags::default())
         .map(|settings: Settings<C>| settings.config)
         .expect("an empty file has no errors")
 }
@@ -290,6 +313,21 @@ impl<C> Settings<C> {
         });
 
         sections.collect::<Vec<_>>().join("\n")
+    }
+
+    /// The keys of key files that are not there, each with its file. What cannot be looked at may be there.
+    pub(crate) fn missing_key_files(&self) -> impl Iterator<Item = (&str, PathBuf)> {
+        self.keys.iter().filter_map(|key| {
+            let id = key.get_id().as_str();
+            let is_key_file = key.get_value_parser().type_id() == TypeId::of::<KeyPath>();
+            let path = is_key_file.then(|| self.matches.get_one::<KeyPath>(id))??;
+            match path {
+                KeyPath::File(file) if matches!(file.try_exists(), Ok(false)) => {
+                    Some((id, file.clone()))
+                }
+                _ => None,
+            }
+        })
     }
 
     /// The names of all keys.

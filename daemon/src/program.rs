@@ -1,12 +1,14 @@
 //! The order in which every program starts and ends.
 
+mod check;
+
 use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Args;
 
 use crate::cli::{self, Action, Parsed};
-use crate::config::{self, Settings};
+use crate::config::sections::{ConfigFile, Part, Section};
 use crate::{Notify, Reload, Shutdown};
 
 /// Exit code for flags or a config that cannot be used (sysexits.h).
@@ -69,6 +71,10 @@ pub trait Program {
     /// Flags and subcommands that are not settings.
     type Extra: Args;
 
+    /// The sections of a config file that several programs share which are this one's; none when it reads only files of its
+    /// own.
+    const SECTIONS: &'static [Section] = &[];
+
     /// The keys that [`Context::reloaded`] changes while the program runs; the others wait for its next start.
     const LIVE: &'static [&'static str] = &[];
 
@@ -77,6 +83,14 @@ pub trait Program {
     /// # Errors
     /// Ends the program with exit code 64 before it has done anything, and makes `check-config` fail.
     fn check(_config: &Self::Config) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    /// Says what is wrong between instances of one shared file, each of which is good alone. Binds and opens nothing.
+    ///
+    /// # Errors
+    /// Makes `check-config` fail.
+    fn check_together(_parts: &[(Part, Self::Config)]) -> anyhow::Result<()> {
         Ok(())
     }
 
@@ -164,27 +178,26 @@ fn ended<P: Program>(parsed: Parsed<P::Extra>) -> Result<ExitCode, (ExitCode, an
         action,
     } = parsed;
 
-    let settings = || {
-        config::load(common.config.as_deref(), &flags)
-            .map_err(Into::into)
-            .and_then(checked::<P>)
-            .map_err(unusable)
+    let file = ConfigFile {
+        path: common.config,
+        sections: P::SECTIONS,
+        part: common.section,
     };
 
+    let settings = || check::settings::<P>(&file, &flags).map_err(unusable);
     match action {
         Action::Run(extra) => {
             let settings = settings()?;
             P::check_extra(&settings.config, &extra).map_err(unusable)?;
-            let reload = Reload::new(common.config, flags, settings.matches().clone());
+            let reload = Reload::new(file, flags, settings.matches().clone());
             run::<P>(settings.config, extra, reload)
         }
         Action::PrintConfig => print(&settings()?.render()),
-        Action::CheckConfig => {
-            settings()?;
+        Action::CheckConfig { own } => {
+            check::file::<P>(&file, &flags, own).map_err(unusable)?;
             print(&format!(
                 "{}: good\n",
-                common
-                    .config
+                file.path
                     .as_ref()
                     .map_or("the flags".into(), |file| file.display().to_string())
             ))
@@ -199,11 +212,6 @@ fn ended<P: Program>(parsed: Parsed<P::Extra>) -> Result<ExitCode, (ExitCode, an
 
 fn unusable(error: anyhow::Error) -> (ExitCode, anyhow::Error) {
     (ExitCode::from(EX_USAGE), error)
-}
-
-fn checked<P: Program>(settings: Settings<P::Config>) -> anyhow::Result<Settings<P::Config>> {
-    P::check(&settings.config)?;
-    Ok(settings)
 }
 
 fn run<P: Program>(config: P::Config, extra: P::Extra, reload: Reload) -> anyhow::Result<ExitCode> {

@@ -1,7 +1,6 @@
 //! The request to read the config file again: by SIGHUP. The thread of the signals makes it, and the program's event loop
 //! takes it with what has changed, between two turns.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,6 +8,7 @@ use clap::{ArgMatches, Args};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::config::sections::ConfigFile;
 use crate::config::{self, Flags, Update};
 
 /// A request that all its clones share. The default one, for tests, has no file to read.
@@ -21,7 +21,7 @@ pub struct Reload {
 struct State {
     pending: AtomicBool,
     requested: Notify,
-    file: Option<PathBuf>,
+    file: ConfigFile,
     flags: Flags,
     /// The values in effect.
     current: Mutex<ArgMatches>,
@@ -29,7 +29,7 @@ struct State {
 
 impl Reload {
     /// For a program that runs with the values `current`, which `file` and `flags` said.
-    pub(crate) fn new(file: Option<PathBuf>, flags: Flags, current: ArgMatches) -> Self {
+    pub(crate) fn new(file: ConfigFile, flags: Flags, current: ArgMatches) -> Self {
         Self {
             state: Arc::new(State {
                 file,
@@ -65,13 +65,13 @@ impl Reload {
             return None;
         }
 
-        let Some(file) = &self.state.file else {
+        let Some(path) = &self.state.file.path else {
             tracing::info!("asked to reload: there is no config file, so nothing changes");
             return None;
         };
 
         let mut current = self.state.current.lock();
-        let update = config::load::<C>(Some(file), &self.state.flags)
+        let update = config::load::<C>(&self.state.file, &self.state.flags)
             .map_err(anyhow::Error::from)
             .and_then(|newer| {
                 check(&newer.config)?;
@@ -98,7 +98,7 @@ impl Reload {
             tracing::warn!("reload: changes at the next start only, and stays until then: {keys}");
         }
 
-        let file = file.display();
+        let file = path.display();
         if changed.is_empty() {
             tracing::info!("reload: nothing to change by {file}");
             return None;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use clap::Args;
 
+use crate::config::sections::ConfigFile;
 use crate::config::{self, Flags, Settings};
 use crate::stream_socket::StreamSocket;
 
@@ -41,7 +42,13 @@ pub fn stream_sockets() -> (StreamSocket, StreamSocket) {
 /// When the file does not; the message shows what a right one could look like.
 pub fn assert_ships_defaults<C: Args>(file: impl AsRef<Path>) {
     let file = file.as_ref();
-    let load = |file| config::load(file, &Flags::default());
+    let load = |path: Option<&Path>| {
+        let file = ConfigFile {
+            path: path.map(Path::to_owned),
+            ..ConfigFile::default()
+        };
+        config::load(&file, &Flags::default())
+    };
     let defaults: Settings<C> = load(None).expect("nothing is wrong with no file");
     let example = defaults.render();
     let loaded: Settings<C> =

@@ -34,7 +34,9 @@ pub struct ViewerCommand {
 }
 
 impl ViewerCommand {
-    pub(crate) fn new(launch: Launch, env: &TestEnv) -> Self {
+    /// A viewer by `launch`, without a window, which is to show what it showed in files of `env`.
+    #[must_use]
+    pub fn new(launch: Launch, env: &TestEnv) -> Self {
         static WATCHES: AtomicUsize = AtomicUsize::new(0);
         let number = WATCHES.fetch_add(1, Ordering::Relaxed);
         let [report, trace] =

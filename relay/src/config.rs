@@ -1,6 +1,7 @@
 //! The settings of `fanlight-relay`, read once at start.
 
 mod check;
+mod together;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ pub use crate::udp::Gso;
 use crate::udp::MulticastOptions;
 use crate::upstream::{Endpoint, FeedKeys};
 pub use check::ConfigError;
+pub(crate) use together::{SECTIONS, check_together};
 
 /// Sources that one relay subscribes to: each has a thread, and there are no more streams than this.
 pub const MAX_SOURCES: usize = MAX_STREAMS;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanlight_daemon::capture::{Capture, Direction, Requests, Role};
+use fanlight_daemon::config::sections::{Part, Section};
 use fanlight_daemon::file_watch::FileWatch;
 use fanlight_daemon::{Context, NoExtra, Program, WatchdogFeeder, clock};
 use fanlight_live::ledger::ClientMemory;
@@ -18,7 +19,7 @@ use fanlight_proto::handshake::RelayAccess;
 use fanlight_proto::message::FeedbackReport;
 
 use crate::StartError;
-use crate::config::{Access, Config, Sources};
+use crate::config::{self, Access, Config, Sources};
 use crate::engine::{Engine, Output, Route};
 use crate::outputs;
 use crate::udp::{self, Buffers, Captured, NextRun, Sender, Socket};
@@ -138,9 +139,14 @@ impl Program for Relay {
     type Config = Config;
     type Extra = NoExtra;
     const LIVE: &'static [&'static str] = reload::LIVE;
+    const SECTIONS: &'static [Section] = config::SECTIONS;
 
     fn check(config: &Config) -> anyhow::Result<()> {
         Ok(config.check()?)
+    }
+
+    fn check_together(parts: &[(Part, Config)]) -> anyhow::Result<()> {
+        config::check_together(parts)
     }
 
     fn run(config: Config, _: NoExtra, context: Context) -> anyhow::Result<ExitCode> {

@@ -1,7 +1,10 @@
 //! The settings of a source, and what they make together.
 
 mod feed;
+mod together;
 mod verification;
+
+pub(crate) use together::{SECTIONS, check_together};
 
 use std::fmt;
 use std::path::{Path, PathBuf};

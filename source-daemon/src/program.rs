@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use fanlight_daemon::config::sections::{Part, Section};
 use fanlight_daemon::{Context, Program};
 
 use crate::camera::{pipe, v4l};
@@ -33,9 +34,14 @@ impl Program for Daemon {
     type Config = config::Config;
     type Extra = Extra;
     const LIVE: &'static [&'static str] = source::LIVE;
+    const SECTIONS: &'static [Section] = config::SECTIONS;
 
     fn check(config: &config::Config) -> anyhow::Result<()> {
         config.check()
+    }
+
+    fn check_together(parts: &[(Part, config::Config)]) -> anyhow::Result<()> {
+        config::check_together(parts)
     }
 
     fn check_extra(_config: &config::Config, extra: &Extra) -> anyhow::Result<()> {

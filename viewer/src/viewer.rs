@@ -24,6 +24,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use fanlight_daemon::config::sections::Section;
 use fanlight_daemon::usage::Meter;
 use fanlight_daemon::{Context, Program, Shutdown, clock};
 use fanlight_proto::clock::Time;
@@ -59,6 +60,12 @@ impl Program for Viewer {
     type Config = Config;
     type Extra = Extra;
     const LIVE: &'static [&'static str] = &["stats"];
+    /// `[viewer.HDMI-1]` is the screen on that monitor.
+    const SECTIONS: &'static [Section] = &[Section {
+        name: "viewer",
+        named_by: Some("monitor"),
+        alone: true,
+    }];
 
     fn check(config: &Config) -> anyhow::Result<()> {
         config::check(config)

@@ -1,5 +1,6 @@
 //! The config file: its keys and values as flags take them, and what is wrong in it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::fs::File;
@@ -30,12 +31,16 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    fn new(span: Option<Range<usize>>, text: impl Into<String>) -> Self {
+    pub(super) fn new(span: Option<Range<usize>>, text: impl Into<String>) -> Self {
         Self {
             offset: span.map_or(0, |span| span.start),
             text: text.into(),
             hint: String::new(),
         }
+    }
+
+    pub(super) fn hint(self, hint: String) -> Self {
+        Self { hint, ..self }
     }
 
     pub(super) fn in_file(self, file: &Path, text: &str) -> ConfigError {
@@ -48,20 +53,27 @@ impl Problem {
     }
 }
 
-/// What a file says: the values of each key as a flag takes them.
-pub(super) fn values(text: &str, keys: &[Arg]) -> Result<BTreeMap<String, Vec<String>>, Problem> {
-    let table =
-        DeTable::parse(text).map_err(|error| Problem::new(error.span(), error.message()))?;
-    let mut entries: Vec<_> = table.get_ref().iter().collect();
+/// The values of each key as a flag takes them.
+pub(super) type Layer = BTreeMap<String, Vec<String>>;
+
+/// The tables of a file.
+pub(super) fn parse(text: &str) -> Result<Spanned<DeTable<'_>>, Problem> {
+    DeTable::parse(text).map_err(|error| Problem::new(error.span(), error.message()))
+}
+
+/// What entries of a file say.
+pub(super) fn values<'a, 'i: 'a>(
+    mut entries: Vec<(&'a Spanned<Cow<'i, str>>, &'a Spanned<DeValue<'i>>)>,
+    keys: &[Arg],
+) -> Result<Layer, Problem> {
     entries.sort_by_key(|(name, _)| name.span().start);
 
-    let mut all = BTreeMap::new();
+    let mut all = Layer::new();
     for (name, value) in entries {
         let id = name.get_ref().as_ref();
         let Some(key) = keys.iter().find(|key| key.get_id() == id) else {
-            let mut problem = Problem::new(Some(name.span()), format!("unknown key `{id}`"));
-            problem.hint = hint(keys, id);
-            return Err(problem);
+            let problem = Problem::new(Some(name.span()), format!("unknown key `{id}`"));
+            return Err(problem.hint(hint(keys, id)));
         };
 
         let words = words_of(key, value).map_err(|span| {
@@ -70,9 +82,8 @@ pub(super) fn values(text: &str, keys: &[Arg]) -> Result<BTreeMap<String, Vec<St
         })?;
 
         for (span, word) in &words {
-            check_value(keys, key, word).map_err(|(text, hint)| Problem {
-                hint,
-                ..Problem::new(Some(span.clone()), format!("`{id}`: {text}"))
+            check_value(keys, key, word).map_err(|(text, hint)| {
+                Problem::new(Some(span.clone()), format!("`{id}`: {text}")).hint(hint)
             })?;
         }
 
@@ -136,7 +147,7 @@ fn check_value(keys: &[Arg], key: &Arg, word: &str) -> Result<(), (String, Strin
 }
 
 /// What may have been meant by an unknown key, as the end of a sentence.
-fn hint(keys: &[Arg], id: &str) -> String {
+pub(super) fn hint(keys: &[Arg], id: &str) -> String {
     let long = id.replace('_', "-");
     let is_flag = |key: &&Arg| {
         let names = key.get_long_and_visible_aliases().unwrap_or_default();

@@ -55,7 +55,11 @@ fn settings(text: &str, flags: &[&str]) -> Result<Settings<Config>, String> {
     let words = std::iter::once(&"program").chain(flags).map(OsString::from);
     let command = add_flags::<Config>(Command::new("program"));
     let flags = parse_flags::<Config>(command, words).map_err(|error| error.to_string())?;
-    parse(Path::new("relay.toml"), text, &flags).map_err(|error| error.to_string())
+    let file = ConfigFile {
+        path: Some("relay.toml".into()),
+        ..ConfigFile::default()
+    };
+    parse(&file, text, &flags).map_err(|error| error.to_string())
 }
 
 fn from_text(text: &str) -> Result<Config, String> {
@@ -276,8 +280,12 @@ fn a_file_that_cannot_be_read_is_named() {
         .unwrap();
 
     for file in [dir.path().join("missing.toml"), dir.path().to_owned(), huge] {
-        let error = load::<Config>(Some(&file), &Flags::default()).unwrap_err();
         let wanted = format!("cannot read the config file {}: ", file.display());
+        let file = ConfigFile {
+            path: Some(file),
+            ..ConfigFile::default()
+        };
+        let error = load::<Config>(&file, &Flags::default()).unwrap_err();
         assert!(error.to_string().starts_with(&wanted), "{error}");
     }
 }

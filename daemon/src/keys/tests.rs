@@ -3,6 +3,7 @@
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use super::*;
+use crate::config::sections::ConfigFile;
 use crate::config::{self, Flags, Settings};
 
 const DIGITS: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
@@ -72,7 +73,7 @@ fn a_key_path_is_a_setting() {
     }
 
     let parse = |text| {
-        let settings = config::parse(Path::new("a.toml"), text, &Flags::default());
+        let settings = config::parse(&ConfigFile::default(), text, &Flags::default());
         settings.map(|settings: Settings<Config>| settings.config.key)
     };
 

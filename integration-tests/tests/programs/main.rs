@@ -18,6 +18,7 @@ mod interop;
 mod load;
 mod metrics;
 mod nginx;
+mod one_file;
 mod oracle;
 mod packages;
 mod recording;

@@ -86,7 +86,7 @@ fn repack(package: &Path, folder: &Path) {
 
 fn built(version: &str) -> Vec<PathBuf> {
     let debs = debs(&packages().join(version));
-    assert_eq!(debs.len(), 4, "{debs:?}");
+    assert_eq!(debs.len(), 5, "{debs:?}");
     debs
 }
 
@@ -100,15 +100,13 @@ fn debs(folder: &Path) -> Vec<PathBuf> {
 
 /// A source and a second relay beside the one that the package starts.
 fn start_source_and_second_relay(host: &Debian) {
-    fs::write(
-        host.path("etc/fanlight/source-hall.toml"),
-        "input = \"ball\"\nstream = \"hall\"\nsize = \"640x360\"\n",
-    )
-    .unwrap();
-
-    host.sh("sed 's/5004/5005/' /etc/fanlight/relay-main.toml >/etc/fanlight/relay-second.toml");
-    host.sh("chgrp fanlight /etc/fanlight/*; chmod 640 /etc/fanlight/*");
-    host.sh("systemctl enable --now fanlight-source@hall fanlight-relay@second");
+    let file = host.path("etc/fanlight/fanlight.toml");
+    let shipped = fs::read_to_string(&file).unwrap();
+    let sections =
+        "[source.hall]\ninput = \"ball\"\nsize = \"640x360\"\n[relay.second]\nlisten = \"5005\"\n";
+    fs::write(file, shipped + sections).unwrap();
+    host.sh("fanlight-relay check-config /etc/fanlight/fanlight.toml");
+    host.sh("systemctl daemon-reload && systemctl reload-or-restart 'fanlight-*'");
     for port in ["5004", "5005"] {
         until("the relay lists the stream", SOON, || {
             let list = host.command(&format!("fanlight-viewer --relay 127.0.0.1:{port} --list"));
@@ -162,7 +160,7 @@ fn an_upgrade_keeps_the_config_and_never_blanks_a_screen_with_two_relays() {
     let Some(host) = host() else { return };
     host.sh(&format!("dpkg --install /root/{OLD}/*.deb"));
     start_source_and_second_relay(&host);
-    host.sh("echo '# ours' >>/etc/fanlight/relay-main.toml");
+    host.sh("echo '# ours' >>/etc/fanlight/fanlight.toml");
     let units = [
         "fanlight-relay@main",
         "fanlight-relay@second",
@@ -185,7 +183,9 @@ fn an_upgrade_keeps_the_config_and_never_blanks_a_screen_with_two_relays() {
     };
 
     joined(2);
-    host.sh(&format!("dpkg --install /root/{NEW}/fanlight-relay_*.deb"));
+    host.sh(&format!(
+        "dpkg --install /root/{NEW}/fanlight-common_*.deb /root/{NEW}/fanlight-relay_*.deb"
+    ));
     joined(2);
     host.sh("kill -TERM $(cat /root/viewer.pid)");
     let report = { viewer }.wait_with_output().unwrap();
@@ -206,7 +206,7 @@ fn an_upgrade_keeps_the_config_and_never_blanks_a_screen_with_two_relays() {
         host.sh(&format!("systemctl is-active {unit}"));
     }
 
-    host.sh("grep -q '# ours' /etc/fanlight/relay-main.toml");
+    host.sh("grep -q '# ours' /etc/fanlight/fanlight.toml");
 }
 
 #[test]
@@ -219,8 +219,7 @@ fn a_purge_leaves_nothing() {
 
     host.sh(&format!("dpkg --install /root/{OLD}/*.deb"));
     start_source_and_second_relay(&host);
-    host.sh("rm /etc/fanlight/source-hall.toml /etc/fanlight/relay-second.toml");
-    host.sh("dpkg --purge fanlight fanlight-source fanlight-relay fanlight-viewer");
+    host.sh("dpkg --purge fanlight fanlight-source fanlight-relay fanlight-viewer fanlight-common");
 
     assert_eq!(host.sh(all), before);
     let left = host.sh("cat /etc/passwd /etc/group");

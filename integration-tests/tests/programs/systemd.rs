@@ -261,6 +261,49 @@ fn the_user_and_the_directories_of_the_units_can_be_made() {
     assert_ne!(met.uid(), 0, "user fanlight is to own it");
 }
 
+#[test]
+fn each_named_section_of_the_config_file_is_a_unit_that_starts_at_boot() {
+    let made = tempfile::tempdir().unwrap();
+    let file = made.path().join("fanlight.toml");
+    fs::write(
+        &file,
+        "[source]\n[source.hall]\ninput = \"ball\"\n [ source . \"a.b\" ] # two\n[camera.c920_1_4]\n#[source.off]\n[relay.second]\n\
+         [viewer.left]\n[source.\"../x\"]\n",
+    )
+    .unwrap();
+
+    let generate = |config: &Path| {
+        let output = Command::new(Path::new(SHIPPED).join("fanlight-generator"))
+            .arg(made.path())
+            .env("FANLIGHT_CONFIG", config)
+            .env("FANLIGHT_UNITS", SHIPPED)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+
+    generate(&made.path().join("nothing"));
+    assert!(!made.path().join("multi-user.target.wants").exists());
+    generate(&file);
+    let links = fs::read_dir(made.path().join("multi-user.target.wants")).unwrap();
+    let mut units: Vec<_> = links
+        .map(|link| {
+            let link = link.unwrap();
+            assert!(fs::metadata(link.path()).unwrap().is_file());
+            link.file_name().into_string().unwrap()
+        })
+        .collect();
+    units.sort();
+    assert_eq!(
+        units,
+        [
+            "fanlight-relay@second.service",
+            "fanlight-source@a.b.service",
+            "fanlight-source@hall.service"
+        ]
+    );
+}
+
 /// A camera as sysfs shows it, plugged in at `place`; what it is called.
 fn camera_name(model: &str, place: &str, index: u32) -> String {
     let sysfs = tempfile::tempdir().unwrap();
