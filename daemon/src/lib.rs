@@ -12,6 +12,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod descriptors;
+pub mod discovery;
 pub mod endpoint;
 pub mod feed_connection;
 pub mod file_watch;

@@ -154,6 +154,10 @@ pub struct Config {
     /// offer of the first stream as a line of JSON. Unset: nowhere. It cannot ask for a token.
     #[arg(value_parser = listen_address)]
     pub webrtc_signalling: Option<SocketAddr>,
+    /// Whether the relay announces itself and its page on the network (mDNS) when others can reach it, and, when `sources`
+    /// is empty and there is feed_key or allow_remote_sources, also takes the sources that announce themselves.
+    #[arg(default_value_t = true)]
+    pub discovery: bool,
     /// For diagnosis: the folder for captures of the last datagrams, headers only, written at SIGUSR1 and when a second
     /// was bad. Unset: none are kept.
     pub capture_dir: Option<PathBuf>,
@@ -308,6 +312,13 @@ impl Config {
     pub(crate) fn feed_key_files(&self) -> Vec<KeyPath> {
         let files = [&self.feed_key, &self.feed_identity, &self.source_keys];
         files.into_iter().flatten().cloned().collect()
+    }
+
+    /// Whether sources of other hosts are taken that nobody named: those that have the key, or any if that was allowed.
+    #[must_use]
+    pub const fn takes_announced_sources(&self) -> bool {
+        let trusts = self.feed_key.is_some() || self.allow_remote_sources;
+        self.discovery && self.sources.is_empty() && trusts
     }
 
     /// Where the sources are.

@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use fanlight_daemon::capture::{Capture, Direction, Requests, Role};
 use fanlight_daemon::config::sections::{Part, Section};
+use fanlight_daemon::discovery::{Announcer, Kind, Service};
 use fanlight_daemon::file_watch::FileWatch;
 use fanlight_daemon::{Context, NoExtra, Program, WatchdogFeeder, clock};
 use fanlight_live::ledger::ClientMemory;
 use fanlight_live::{EngineFeed, OutputServer, StreamTable};
 use fanlight_proto::clock::Time;
+use fanlight_proto::datagram::VERSION;
 use fanlight_proto::handshake::RelayAccess;
 use fanlight_proto::message::FeedbackReport;
 
@@ -103,6 +105,8 @@ impl Relay {
             Arc::clone(&table),
         )?;
 
+        // Says goodbye when this returns.
+        let _announcer = Announcer::start(&announced(&self.config, self.address, &self.access));
         let mut threads = Vec::new();
         let has_outputs = !self.outputs.is_empty();
         for output in self.outputs {
@@ -153,6 +157,36 @@ impl Program for Relay {
         Self::load(config)?.run(&context)?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What the network may know of this relay.
+fn announced(config: &Config, listen: SocketAddr, access: &RelayAccess) -> Vec<Service> {
+    if !config.discovery {
+        return Vec::new();
+    }
+
+    let mut properties = vec![
+        ("v", VERSION.to_string()),
+        ("access", config.access.to_string()),
+    ];
+    if let RelayAccess::Keys { own, .. } = access {
+        properties.push(("key", own.public().to_string()));
+    }
+
+    let relay = Service {
+        kind: Kind::Relay,
+        listen,
+        properties,
+    };
+
+    // Browsers of services open what they find in the clear.
+    let page = config.http.filter(|_| config.http_certificate.is_none());
+    let page = page.map(|listen| Service {
+        kind: Kind::Page,
+        listen,
+        properties: vec![("path", "/".to_owned())],
+    });
+    std::iter::once(relay).chain(page).collect()
 }
 
 /// Looks for changes of the files that say who may join.

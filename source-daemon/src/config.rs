@@ -101,6 +101,10 @@ pub struct Config {
     /// and whoever can connect can see them.
     pub allow_remote: bool,
 
+    /// Whether to announce tcp endpoints that other hosts can reach on the network (mDNS), so that relays find them.
+    #[arg(default_value_t = true)]
+    pub discovery: bool,
+
     /// Where pictures come from: auto (the camera if there is one at the start, the ball otherwise), ball, pattern,
     /// files, pipe or camera.
     #[arg(default_value_t = InputKind::Auto)]

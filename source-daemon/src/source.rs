@@ -24,6 +24,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fanlight_daemon::discovery::{self, Announcer, Service};
 use fanlight_daemon::file_watch::FileWatch;
 use fanlight_daemon::{Context, WatchdogFeeder, block_on_until, clock};
 use fanlight_proto::clock::Time;
@@ -62,6 +63,7 @@ pub struct Source {
     /// The settings in effect, with the kind of input decided; none for a source that was made of parts.
     config: Option<Config>,
     keys: Option<KeyWatch>,
+    announcer: Option<Announcer>,
 }
 
 /// The files that say which relays may subscribe, and the settings that they are read with.
@@ -107,6 +109,7 @@ impl Source {
         };
 
         let mut source = Self::start(parts, main, canary)?;
+        source.announcer = Announcer::start(&source.announced(config));
         source.config = Some(reload::decided(config.clone()));
         source.keys = Some(KeyWatch {
             files: FileWatch::new(
@@ -161,7 +164,24 @@ impl Source {
             evaluate_at: Time::default(),
             config: None,
             keys: None,
+            announcer: None,
         })
+    }
+
+    /// What the network may know of this source.
+    fn announced(&self, config: &Config) -> Vec<Service> {
+        let tcp = |endpoint: &Endpoint| match endpoint {
+            Endpoint::Tcp(host, port) => host.resolve_to_listen(*port).ok()?.first().copied(),
+            Endpoint::Ipc(_) => None,
+        };
+
+        let endpoints = self.endpoints().iter().filter(|_| config.discovery);
+        let service = |listen| Service {
+            kind: discovery::Kind::Source,
+            listen,
+            properties: vec![("stream", config.stream.to_string())],
+        };
+        endpoints.filter_map(tcp).map(service).collect()
     }
 
     /// The endpoints that it is bound to, with the ports that the system chose.

@@ -25,6 +25,7 @@ use anyhow::{Context as _, bail};
 use fanlight_daemon::{Context, Program, descriptors};
 use fanlight_viewer::config::{self, Config};
 use fanlight_viewer::engine::LinkState;
+use fanlight_viewer::found_relays::FoundRelays;
 use fanlight_viewer::udp::Route;
 pub use flags::Load;
 pub use report::{FanOutAges, Frames, Interruptions, Processor, Processors, Report, Sessions};
@@ -54,7 +55,10 @@ impl Program for LoadTester {
     }
 
     /// The exit code is 0 when every viewer got frames.
-    fn run(config: Config, load: Load, context: Context) -> anyhow::Result<ExitCode> {
+    fn run(mut config: Config, load: Load, context: Context) -> anyhow::Result<ExitCode> {
+        // What is measured must be known beforehand.
+        config.discovery = false;
+        config.relay = config::relays(&config);
         run(&config, &load, &context)
     }
 }
@@ -99,6 +103,7 @@ fn looked_up(relay: &str) -> anyhow::Result<SocketAddr> {
 fn plan(config: &Config, load: &Load, relays: &[SocketAddr]) -> anyhow::Result<Plan> {
     let route = Route {
         relays: relays.iter().map(ToString::to_string).collect(),
+        found: FoundRelays::default(),
         accesses: config::accesses(config)?,
         receive_buffer: config.receive_buffer,
         multicast: config.multicast == config::Multicast::Auto,

@@ -15,6 +15,7 @@ use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_VIEWER_NAME, REKEY_INTERVAL};
 use fanlight_proto::message::StreamName;
 
 use crate::engine::{self, EngineConfig, MAX_PATHS, Request};
+use crate::found_relays::{AUTO, LOCAL};
 use crate::track::{Format, Kind, MAX_TRACKERS, Plan, Target};
 use crate::udp::Route;
 pub use record_flags::RecordFlags;
@@ -23,9 +24,13 @@ pub use record_flags::RecordFlags;
 #[derive(Args, Clone, Debug)]
 pub struct Config {
     /// The relay to ask: host:port. A host name is looked up again whenever the relay does not answer.
-    /// Several, up to four: a frame is put together from what any of them sends.
-    #[arg(default_value = "127.0.0.1:5004")]
+    /// Several, up to four: a frame is put together from what any of them sends. auto: the one of this host, at port 5004,
+    /// or else one that announces itself on the network and lets this viewer in; with key_file, two of them.
+    #[arg(default_value = "auto")]
     pub relay: Vec<String>,
+    /// Whether relay auto looks on the network (mDNS); else it stands for 127.0.0.1:5004.
+    #[arg(default_value_t = true)]
+    pub discovery: bool,
     /// What several relays are for: both (all send, so that no frame is lost while one of them does) or standby
     /// (one sends, and the others begin when it falters).
     #[arg(default_value_t = Redundancy::Both)]
@@ -89,12 +94,29 @@ impl Default for Config {
     }
 }
 
+/// Whether the relays are those that are found.
+#[must_use]
+pub fn is_auto(config: &Config) -> bool {
+    config.relay == [AUTO]
+}
+
+/// The relays by name. Of those that are found a second one is asked too when they have keys: without, anybody could
+/// pose as one and mix in pictures.
+#[must_use]
+pub fn relays(config: &Config) -> Vec<String> {
+    match (is_auto(config), config.discovery, &config.key_file) {
+        (true, false, _) => vec![LOCAL.to_string()],
+        (true, true, Some(_)) => vec![AUTO.to_owned(); config.relay_key.len().clamp(2, MAX_PATHS)],
+        _ => config.relay.clone(),
+    }
+}
+
 /// What to show to each of the relays.
 ///
 /// # Errors
 /// When a key cannot be read.
 pub fn accesses(config: &Config) -> anyhow::Result<Vec<ViewerAccess>> {
-    let relays = config.relay.len();
+    let relays = relays(config).len();
     let Some(file) = &config.key_file else {
         return Ok(vec![ViewerAccess::Open; relays]);
     };
@@ -234,11 +256,11 @@ const MIN_RECEIVE_BUFFER: usize = 16 << 10;
 /// # Errors
 /// In a sentence that names the key.
 pub fn check(config: &Config) -> anyhow::Result<()> {
-    for relay in &config.relay {
+    for relay in config.relay.iter().filter(|_| !is_auto(config)) {
         let (host, port) = relay.rsplit_once(':').unwrap_or_default();
         if host.is_empty() || port.parse::<u16>().is_err() {
             bail!(
-                "`relay` is {relay:?}; it must be host:port, such as 127.0.0.1:5004 or [fe80::1]:5004"
+                "`relay` is {relay:?}; it must be host:port, such as 127.0.0.1:5004 or [fe80::1]:5004, or auto alone"
             );
         }
     }
@@ -258,7 +280,7 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
 
     let keys = config.relay_key.len();
     ensure!(
-        keys <= 1 || keys == relays,
+        keys <= 1 || keys == relays || is_auto(config) && keys <= MAX_PATHS,
         "`relay_key` has {keys} keys for {relays} relays; it must be one, or one each"
     );
 

@@ -7,6 +7,7 @@ mod card;
 pub mod config;
 pub mod decode;
 pub mod engine;
+pub mod found_relays;
 pub mod grey;
 pub mod marker;
 #[cfg(test)]

@@ -21,6 +21,7 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::handshake::ViewerAccess;
 
 use crate::engine::{Engine, Output};
+use crate::found_relays::{AUTO, FoundRelays, LOCAL};
 use connection::Connection;
 pub use socket::{GroBatches, Socket};
 
@@ -39,8 +40,10 @@ pub trait Sink {
 /// How to reach the relays.
 #[derive(Clone, Debug)]
 pub struct Route {
-    /// host:port of each; the paths of the engine in their order.
+    /// host:port of each, or `auto` for what is found; the paths of the engine in their order.
     pub relays: Vec<String>,
+    /// What is found.
+    pub found: FoundRelays,
     /// The proof of access for each.
     pub accesses: Vec<ViewerAccess>,
     /// Bytes to ask the kernel to keep for each socket.
@@ -65,6 +68,9 @@ impl Route {
     /// The relays, as text for people.
     #[must_use]
     pub fn name(&self) -> String {
+        if self.relays.first().is_some_and(|relay| relay == AUTO) {
+            return format!("{LOCAL} or on the network");
+        }
         self.relays.join(", ")
     }
 }
@@ -102,11 +108,8 @@ pub async fn drive_shared(
     buffers: &ReceiveBuffers,
     requests: Requests,
 ) {
-    let connections = route
-        .relays
-        .iter()
-        .map(|relay| Connection::new(relay, route.receive_buffer, route.own))
-        .collect();
+    let paths = 0..route.relays.len();
+    let connections = paths.map(|path| Connection::new(route, path)).collect();
 
     let capture = Capture::new(
         "fanlight-viewer",
@@ -314,6 +317,9 @@ impl Driver<'_> {
         let address = address.map_or_else(String::new, |address| address.to_string());
         let why = match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => return,
+            io::ErrorKind::ConnectionRefused if connection.finds_none() => {
+                format!("nobody listens at {address}, and no relay is found on the network")
+            }
             io::ErrorKind::ConnectionRefused => format!("nobody listens at {address}"),
             io::ErrorKind::HostUnreachable
             | io::ErrorKind::NetworkUnreachable

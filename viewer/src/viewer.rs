@@ -31,6 +31,7 @@ use fanlight_proto::clock::Time;
 
 use crate::config::{self, Config, Extra};
 use crate::engine::{Engine, EngineConfig, LinkState};
+use crate::found_relays::FoundRelays;
 use crate::record::Plan;
 use crate::scene::SceneSlot;
 use crate::stats::{Counters, Report};
@@ -94,7 +95,12 @@ pub fn run(
 ) -> anyhow::Result<Option<Report>> {
     let route = route(config)?;
     if extra.list {
-        let table = listing::table(&route, config::screen_name(config), &context.shutdown)?;
+        let name = config::screen_name(config);
+        let table = if config::is_auto(config) {
+            listing::all(&route, &name, &context.shutdown)?
+        } else {
+            listing::table(&route, name, &context.shutdown)?
+        };
         print(&table);
         return Ok(None);
     }
@@ -160,8 +166,10 @@ fn check_shown(full_duration: Option<Duration>, counters: &Counters) -> anyhow::
 }
 
 fn route(config: &Config) -> anyhow::Result<Route> {
+    let looks = config::is_auto(config) && config.discovery;
     Ok(Route {
-        relays: config.relay.clone(),
+        relays: config::relays(config),
+        found: looks.then(FoundRelays::start).unwrap_or_default(),
         accesses: config::accesses(config)?,
         receive_buffer: config.receive_buffer,
         multicast: config.multicast == config::Multicast::Auto,

@@ -5,6 +5,7 @@
 
 mod clocks;
 mod congestion;
+mod discovery;
 mod fixture;
 mod flood;
 mod isolation;

@@ -10,6 +10,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use fanlight_daemon::Shutdown;
+use fanlight_daemon::discovery::{Browser, Kind};
+use fanlight_daemon::endpoint::Host;
 use fanlight_daemon::file_watch::FileWatch;
 use fanlight_live::StreamTable;
 use fanlight_proto::clock::Time;
@@ -21,6 +23,9 @@ use tokio::sync::watch;
 /// Pause between two looks into the directory: a source that has just started is found within it.
 const INTERVAL: Duration = Duration::from_millis(500);
 
+/// Most sources that are taken because they announce themselves: whoever lies cannot keep this host's sources out.
+const MAX_ANNOUNCED: usize = 16;
+
 /// The upstreams that have been started. A source that goes away keeps its upstream, which connects when it is back.
 pub(super) struct Upstreams {
     config: Config,
@@ -29,6 +34,8 @@ pub(super) struct Upstreams {
     key_watch: FileWatch,
     table: Arc<StreamTable>,
     directory: Option<PathBuf>,
+    /// Finds the sources of other hosts, when they are to be taken too.
+    browser: Option<Browser>,
     next: Time,
     /// The origin of each, and what ends its thread.
     known: BTreeMap<Endpoint, (usize, Shutdown)>,
@@ -58,6 +65,7 @@ impl Upstreams {
             ),
             table,
             directory: None,
+            browser: None,
             next: Time::default(),
             known: BTreeMap::new(),
             queues: Vec::new(),
@@ -81,6 +89,7 @@ impl Upstreams {
         let wanted = match sources {
             Sources::Listed(endpoints) => {
                 self.directory = None;
+                self.browser = None;
                 endpoints.into_iter().collect()
             }
             Sources::Directory(directory) => {
@@ -94,18 +103,28 @@ impl Upstreams {
             }
         };
 
-        let gone = |endpoint: &Endpoint| !wanted.contains(endpoint);
-        for (endpoint, (origin, stop)) in self.known.extract_if(.., |endpoint, _| gone(endpoint)) {
+        self.drop_those(|endpoint, _| !wanted.contains(endpoint));
+        self.add_new(wanted);
+    }
+
+    fn drop_those(&mut self, gone: impl Fn(&Endpoint, usize) -> bool) {
+        let gone =
+            |endpoint: &Endpoint, (origin, _): &mut (usize, Shutdown)| gone(endpoint, *origin);
+        for (endpoint, (origin, stop)) in self.known.extract_if(.., gone) {
             tracing::info!(source = %endpoint, "no longer subscribing");
             stop.trigger();
             self.table.sources().remove(origin);
         }
-
-        self.add_new(wanted);
     }
 
     fn watch(&mut self, directory: PathBuf) {
         tracing::info!(directory = %directory.display(), "subscribing to the sources of this host");
+        if self.config.takes_announced_sources() {
+            tracing::info!("subscribing to the sources that announce themselves on the network");
+            self.browser = Browser::start(Kind::Source)
+                .inspect_err(|error| tracing::warn!("cannot look for sources: {error:#}"))
+                .ok();
+        }
         self.directory = Some(directory);
         self.next = Time::default();
     }
@@ -140,6 +159,29 @@ impl Upstreams {
 
         self.next = now + INTERVAL;
         self.add_new(sockets(directory));
+        if let Some(browser) = &self.browser {
+            let announced = announced(browser);
+            self.drop_unannounced(now, &announced);
+            self.add_new(announced);
+        }
+    }
+
+    /// Ends the upstreams to sources that are no longer announced and do not answer. One that answers stays: a switch that
+    /// forgets a group must not cost a picture.
+    fn drop_unannounced(&mut self, now: Time, announced: &BTreeSet<Endpoint>) {
+        let remote = |endpoint: &Endpoint| matches!(endpoint, Endpoint::Tcp(..));
+        let gone = |endpoint: &Endpoint| remote(endpoint) && !announced.contains(endpoint);
+        if !self.known.keys().any(gone) {
+            return;
+        }
+
+        let entries = self.table.sources().all(now);
+        let away: BTreeSet<_> = entries
+            .iter()
+            .filter(|entry| entry.is_away())
+            .map(|entry| entry.origin)
+            .collect();
+        self.drop_those(|endpoint, origin| gone(endpoint) && away.contains(&origin));
     }
 
     fn add_new(&mut self, endpoints: BTreeSet<Endpoint>) {
@@ -190,6 +232,17 @@ impl Upstreams {
         }
         self.threads
     }
+}
+
+/// Where the sources are that announce themselves.
+fn announced(browser: &Browser) -> BTreeSet<Endpoint> {
+    let found = browser.found().into_iter().take(MAX_ANNOUNCED);
+    found
+        .map(|(_, found)| {
+            let address = found.addresses[0];
+            Endpoint::Tcp(Host::Address(address.ip()), address.port())
+        })
+        .collect()
 }
 
 /// The sockets in `directory`, by name; none while it is not there.

@@ -7,8 +7,13 @@ use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 
-use super::resolver::Resolver;
+use super::Route;
+use super::resolver::{FoundOnPath, Resolver};
 use super::socket::Socket;
+
+/// A viewer that finds its relay by itself stays with the one that answered for so long after its last word: a relay that is
+/// started again is no reason to ask a stranger.
+const STAY: Duration = Duration::from_secs(10);
 
 /// How often to look up a relay that does not answer: it may have another address now.
 const RECONNECT_INTERVAL: Duration = Duration::from_secs(1);
@@ -24,18 +29,29 @@ pub(super) struct Connection {
     /// When to look for the relay at another address, unless something comes from it before.
     pub(super) reconnect_due: Time,
     pub(super) received: bool,
+    /// When it was last found that something had come.
+    heard: Option<Time>,
 }
 
 impl Connection {
-    pub(super) fn new(relay: &str, receive_buffer: usize, own: Option<Ipv4Addr>) -> Self {
+    /// To relay number `path` of `route`.
+    pub(super) fn new(route: &Route, path: usize) -> Self {
+        let found = FoundOnPath {
+            relays: route.found.clone(),
+            path,
+            paths: route.relays.len(),
+            access: route.accesses[path].clone(),
+        };
+
         Self {
-            resolver: Resolver::new(relay),
-            receive_buffer,
-            own,
+            resolver: Resolver::new(&route.relays[path], found),
+            receive_buffer: route.receive_buffer,
+            own: route.own,
             socket: None,
             group: None,
             reconnect_due: Time::default(),
             received: false,
+            heard: None,
         }
     }
 
@@ -50,6 +66,9 @@ impl Connection {
 
         self.reconnect_due = now + RECONNECT_INTERVAL;
         if std::mem::take(&mut self.received) {
+            self.heard = Some(now);
+        }
+        if self.heard == Some(now) || self.stays(now) {
             return Ok(());
         }
 
@@ -89,9 +108,19 @@ impl Connection {
         self.resolver.problem()
     }
 
+    /// Whether this looks for relays, and finds none beyond this host.
+    pub(super) fn finds_none(&self) -> bool {
+        self.resolver.finds_none()
+    }
+
+    fn stays(&self, now: Time) -> bool {
+        let lately = self.heard.is_some_and(|heard| now < heard + STAY);
+        self.resolver.looks() && (self.received || lately)
+    }
+
     /// Datagrams do not get there: try the next address, if the relay has others.
     pub(super) fn try_next_address(&mut self, now: Time) {
-        if self.resolver.has_others() {
+        if self.resolver.has_others() && !self.stays(now) {
             self.received = false;
             self.reconnect_due = now;
         }

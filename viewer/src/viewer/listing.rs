@@ -1,20 +1,26 @@
-//! `--list`: asks a relay for its streams.
+//! `--list`: asks a relay for its streams, or every one that is found.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use fanlight_daemon::{Shutdown, clock};
 use fanlight_proto::clock::Time;
+use fanlight_proto::handshake::ViewerAccess;
 use fanlight_proto::limits::REKEY_INTERVAL;
 use fanlight_proto::message::{State, StreamInfo};
 
 use crate::engine::{Engine, EngineConfig, LinkState, Output, Redundancy, Request, state_word};
+use crate::found_relays::{LOCAL, fits};
 use crate::udp::{Route, Sink, drive};
 
 /// A relay that has not answered by then is not there.
 const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long to look for relays on the network: answers come within a second (RFC 6762 section 6).
+const SEARCH: Duration = Duration::from_millis(1500);
 
 /// How often to see whether the user has had enough.
 const TURN: Duration = Duration::from_millis(100);
@@ -59,6 +65,54 @@ pub(super) fn table(route: &Route, name: String, shutdown: &Shutdown) -> anyhow:
             route.name()
         ),
     }
+}
+
+/// The streams of the relay of this host and of all that are found.
+///
+/// # Errors
+/// When there is none.
+pub(super) fn all(route: &Route, name: &str, shutdown: &Shutdown) -> anyhow::Result<String> {
+    if shutdown.wait_timeout(SEARCH) {
+        bail!("asked to stop");
+    }
+
+    let mut text = String::new();
+    let own = streams(route, LOCAL, route.accesses[0].clone(), name, shutdown);
+    if let Ok(table) = own {
+        let _ = writeln!(text, "{LOCAL} (this host)\n{table}");
+    }
+
+    for found in route.found.all() {
+        let address = found.addresses[0];
+        let access = route.accesses.iter().find(|access| fits(&found, access));
+        let asked = access
+            .context("it takes a key that this viewer does not have")
+            .and_then(|access| streams(route, address, access.clone(), name, shutdown));
+        let said = asked.unwrap_or_else(|error| format!("{error:#}\n"));
+        let _ = writeln!(text, "{address} ({})\n{said}", found.name);
+    }
+
+    ensure!(
+        !text.is_empty(),
+        "no relay answers at {LOCAL}, and none announces itself on the network: is fanlight-relay running, with \
+         --listen *:5004 for other machines?"
+    );
+    Ok(text.trim_end().to_owned() + "\n")
+}
+
+fn streams(
+    route: &Route,
+    address: SocketAddr,
+    access: ViewerAccess,
+    name: &str,
+    shutdown: &Shutdown,
+) -> anyhow::Result<String> {
+    let route = Route {
+        relays: vec![address.to_string()],
+        accesses: vec![access],
+        ..route.clone()
+    };
+    table(&route, name.to_owned(), shutdown)
 }
 
 struct Answer<'a> {
