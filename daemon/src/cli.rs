@@ -174,7 +174,7 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let log = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(&common.log))
+        .with_env_filter(EnvFilter::new(format!("{QUIET},{}", common.log)))
         .with_writer(writer);
     let started = match common.log_format {
         LogFormat::Text => log.with_ansi(colours).try_init(),
@@ -187,6 +187,8 @@ where
 }
 
 pub(crate) const CHECK_CONFIG: &str = "check-config";
+/// Libraries whose warnings are of no use to an operator; a filter that names them hears them.
+const QUIET: &str = "winit=error";
 const CHECKED_FILE: &str = "checked_file";
 pub(crate) const OWN_SECTIONS: &str = "own-sections";
 const KEYGEN: &str = "keygen";

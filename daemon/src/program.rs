@@ -78,6 +78,11 @@ pub trait Program {
     /// The keys that [`Context::reloaded`] changes while the program runs; the others wait for its next start.
     const LIVE: &'static [&'static str] = &[];
 
+    /// Whether these flags ask for the program's work, which begins with a line in the log, and not for an answer.
+    fn serves(_extra: &Self::Extra) -> bool {
+        true
+    }
+
     /// Says what is wrong with settings that are each valid but do not go together. Binds and opens nothing.
     ///
     /// # Errors
@@ -152,7 +157,7 @@ pub fn main<P: Program>() -> ExitCode {
     };
 
     let mut log_file = None;
-    if matches!(parsed.action, Action::Run(_)) {
+    if let Action::Run(extra) = &parsed.action {
         log_file = match cli::start_log(&parsed.common) {
             Ok(file) => file,
             Err(error) => {
@@ -161,7 +166,9 @@ pub fn main<P: Program>() -> ExitCode {
             }
         };
 
-        tracing::info!(pid = std::process::id(), "{} {}", P::NAME, P::VERSION);
+        if P::serves(extra) {
+            tracing::info!(pid = std::process::id(), "{} {}", P::NAME, P::VERSION);
+        }
     }
 
     ended::<P>(parsed).unwrap_or_else(|(code, error)| {

@@ -118,7 +118,8 @@ pub struct Config {
     /// The camera's controls by name or V4L2 number, set at each opening.
     #[arg(value_parser = entry)]
     pub controls: Vec<Entry>,
-    /// For input files: a directory of JPEG files, or an MJPEG or AVI file.
+    /// For input files: a directory of JPEG files, or an MJPEG or AVI file. Every JPEG must be baseline, at most 3840x2160 and
+    /// 4194304 bytes.
     pub path: Option<PathBuf>,
     /// For input files: begin again at the end.
     #[arg(default_value_t = true)]
@@ -128,7 +129,8 @@ pub struct Config {
     pub command: Option<String>,
     /// Width and height in pixels. None: what the camera has nearest to 1280x720; 1280x720 for ball and pattern.
     pub size: Option<Size>,
-    /// Frames a second. None: what the camera has nearest to 30; 30 for ball, pattern and files.
+    /// Frames a second. None: what the camera has nearest to 30; what an AVI file says of itself; 30 for ball, pattern and
+    /// other files.
     pub rate: Option<f64>,
     /// Radius of the ball in pixels. None: a twelfth of the picture's shorter side.
     pub radius: Option<f64>,
@@ -354,7 +356,7 @@ impl Config {
             }),
             InputKind::Files => Box::new(FileInput {
                 path: self.files_path()?.to_owned(),
-                rate_millihertz,
+                rate_millihertz: self.rate.is_some().then_some(rate_millihertz),
                 repeat: self.repeat,
             }),
             InputKind::Pipe => Box::new(PipeInput {

@@ -36,6 +36,10 @@ impl Program for Daemon {
     const LIVE: &'static [&'static str] = source::LIVE;
     const SECTIONS: &'static [Section] = config::SECTIONS;
 
+    fn serves(extra: &config::Extra) -> bool {
+        !extra.list_devices && extra.command.is_none()
+    }
+
     fn check(config: &config::Config) -> anyhow::Result<()> {
         config.check()
     }

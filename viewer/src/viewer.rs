@@ -68,6 +68,10 @@ impl Program for Viewer {
         alone: true,
     }];
 
+    fn serves(extra: &Extra) -> bool {
+        !extra.list
+    }
+
     fn check(config: &Config) -> anyhow::Result<()> {
         config::check(config)
     }

@@ -24,6 +24,7 @@ mod snapshot;
 
 pub(crate) use app::{MARKER_LINGERS, paint_picture};
 pub use monitor::{Monitor, NoSuchMonitor};
+pub(crate) use snapshot::write_whole;
 
 /// The state of the window at first.
 #[derive(Clone, Debug)]
@@ -45,8 +46,10 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum WindowError {
     /// There is no X11 or Wayland server to talk to, or its client libraries are missing.
-    #[error("no display: set DISPLAY or use --headless ({0})")]
-    NoDisplay(EventLoopError),
+    #[error(
+        "no display: start it in a desktop session, or set DISPLAY (X11) or WAYLAND_DISPLAY, or use --headless"
+    )]
+    NoDisplay,
     /// The wanted monitor is not there.
     #[error(transparent)]
     Monitor(#[from] NoSuchMonitor),
@@ -76,9 +79,11 @@ pub fn run(
     scenes: &SceneSlot,
     presented: &mut dyn FnMut(FrameId, Time),
 ) -> Result<(), WindowError> {
-    let event_loop = EventLoop::with_user_event()
-        .build()
-        .map_err(WindowError::NoDisplay)?;
+    let event_loop = EventLoop::with_user_event().build().map_err(|error| {
+        // Its words name a file of whoever built this.
+        tracing::debug!("no event loop: {error}");
+        WindowError::NoDisplay
+    })?;
     let proxy = event_loop.create_proxy();
     // An event loop that has ended needs no waking.
     scenes.set_waker(move || drop(proxy.send_event(app::SceneWaits)));

@@ -299,6 +299,45 @@ fn every_program_tells_its_version() {
     }
 }
 
+/// What a program wrote, without what the fixture says of it.
+fn written(program: &Program) -> Vec<String> {
+    let lines = program.log().matching(0, "");
+    let own = lines.into_iter().filter(|line| line.from != "fixture");
+    own.map(|line| line.text).collect()
+}
+
+#[test]
+fn an_answer_comes_without_the_line_that_a_service_begins_with() {
+    let env = TestEnv::new();
+    let (_, devices) = env.program("source").flags("--list-devices").run();
+    let (_, status) = env.source("none").flags("status").run();
+    let (_, list) = env
+        .program("viewer")
+        .flags("--list --relay 127.0.0.1:1")
+        .run();
+    for (program, said) in [(devices, ""), (status, "none.ipc"), (list, "127.0.0.1:1")] {
+        let lines = written(&program);
+        assert!(!lines.iter().any(|line| line.contains("pid=")), "{lines:?}");
+        let saying = lines.iter().filter(|line| line.contains(said)).count();
+        assert!(saying == 1 || said.is_empty(), "once: {lines:?}");
+    }
+}
+
+#[test]
+fn a_screen_without_a_display_is_told_what_to_do_in_one_line_and_no_librarys_words() {
+    let env = TestEnv::new();
+    let viewer = env.program("viewer").flags("--relay 127.0.0.1:1");
+    let viewer = viewer.env("DISPLAY", "").env("WAYLAND_DISPLAY", "");
+    let lines = written(&viewer.ends_with(1));
+    let told: Vec<_> = lines
+        .iter()
+        .filter(|line| line.contains("display"))
+        .collect();
+    assert_eq!(told.len(), 1, "{lines:?}");
+    assert!(told[0].contains("--headless"), "{told:?}");
+    assert!(!lines.iter().any(|line| line.contains(".rs")), "{lines:?}");
+}
+
 #[test]
 fn a_second_source_at_the_same_endpoint_is_told_who_is_in_its_way() {
     let env = TestEnv::new();

@@ -201,7 +201,7 @@ fn without_a_display_the_error_says_what_to_do() {
         assert!(!out.status.success());
         let text = String::from_utf8_lossy(&out.stderr).into_owned();
         assert!(
-            text.contains("no display: set DISPLAY or use --headless"),
+            text.contains("no display: start it in a desktop session"),
             "{display:?}: {text}"
         );
     }

@@ -270,8 +270,8 @@ impl Engine {
             span = tracing::info_span!("session", viewer = %route.remote, stream = %stream.name);
         }
 
-        if let Some(count) = self.log_limits.note(LogLine::Joined, now) {
-            span.in_scope(|| tracing::info!(count, name = %label, "viewers joined"));
+        if let Some((count, names)) = self.log_limits.joined(now, &label) {
+            span.in_scope(|| tracing::info!(count, names, "viewers joined"));
         }
 
         let delivery = Delivery::new(now, join, self.dedicated_sockets);

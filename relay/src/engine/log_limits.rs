@@ -34,18 +34,47 @@ const EVENTS: [&str; 10] = [
 
 /// The limits, one for each kind of line.
 #[derive(Debug, Default)]
-pub(super) struct LogLimits([LogLimiter; EVENTS.len()]);
+pub(super) struct LogLimits {
+    limits: [LogLimiter; EVENTS.len()],
+    /// Who is counted by the next line about joins, as far as there is room.
+    joined: Vec<String>,
+}
+
+/// Names that one line has.
+const MAX_NAMES: usize = 8;
 
 impl LogLimits {
     /// Notes an event. When a line is due, returns how many events it stands for.
     pub(super) fn note(&mut self, line: LogLine, now: Time) -> Option<u64> {
-        self.0[line as usize].note(now)
+        self.limits[line as usize].note(now)
+    }
+
+    /// Notes that a viewer called `name` joined. When a line is due: how many it stands for, and what they are called.
+    pub(super) fn joined(&mut self, now: Time, name: &str) -> Option<(u64, String)> {
+        if self.joined.len() < MAX_NAMES {
+            self.joined.push(name.to_owned());
+        }
+
+        let count = self.note(LogLine::Joined, now)?;
+        Some((count, self.take_names()))
+    }
+
+    fn take_names(&mut self) -> String {
+        std::mem::take(&mut self.joined).join(", ")
     }
 
     /// Logs what was counted since the last lines, and is due.
     pub(super) fn flush(&mut self, now: Time) {
-        for (what, limit) in EVENTS.iter().zip(&mut self.0) {
-            if let Some(count) = limit.flush(now) {
+        for line in 0..EVENTS.len() {
+            let Some(count) = self.limits[line].flush(now) else {
+                continue;
+            };
+
+            let what = EVENTS[line];
+            if line == LogLine::Joined as usize {
+                let names = self.take_names();
+                tracing::info!(count, names, "{what}");
+            } else {
                 tracing::info!(count, "{what}");
             }
         }
@@ -53,6 +82,28 @@ impl LogLimits {
 
     /// Events that have no line of their own.
     pub(super) fn withheld(&self) -> u64 {
-        self.0.iter().map(LogLimiter::withheld).sum()
+        self.limits.iter().map(LogLimiter::withheld).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn whoever_joins_is_named_also_when_several_do_within_a_second() {
+        let at = |millis| Time::default() + Duration::from_millis(millis);
+        let mut limits = LogLimits::default();
+        assert_eq!(limits.joined(at(0), "hall"), Some((1, "hall".to_owned())));
+        for number in 0..10 {
+            assert_eq!(limits.joined(at(100), &format!("screen {number}")), None);
+        }
+
+        let (count, names) = limits.joined(at(1100), "late").unwrap();
+        assert_eq!(count, 11);
+        assert!(names.starts_with("screen 0, screen 1, "), "{names}");
+        assert!(names.ends_with("screen 7"), "{names}");
     }
 }

@@ -25,13 +25,16 @@ use stream::Stream;
 /// Most pictures that are passed over at once when the reader was late, as after the host slept.
 const MAX_CATCH_UP: u64 = 64;
 
+/// The rate of pictures that say nothing of it themselves.
+pub const USUAL_RATE_MILLIHERTZ: u32 = 30_000;
+
 /// The input.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FileInput {
     /// A directory whose `*.jpg` and `*.jpeg` are played in the order of their names, or an MJPEG or AVI file.
     pub path: PathBuf,
-    /// Thousandths of a picture a second.
-    pub rate_millihertz: u32,
+    /// Thousandths of a picture a second. None: what an AVI says of itself, else [`USUAL_RATE_MILLIHERTZ`].
+    pub rate_millihertz: Option<u32>,
     /// Whether to begin again at the end.
     pub repeat: bool,
 }
@@ -40,6 +43,17 @@ pub struct FileInput {
 trait Pictures: Debug + Send {
     /// The next picture, whole from SOI to EOI; None at the end, and then again and again.
     fn next(&mut self) -> io::Result<Option<FrameBuffer>>;
+
+    /// For how many moments of the file the picture before the last one stayed: more than one where nothing changed, at most
+    /// those of a second; then it comes again.
+    fn moments(&self) -> u64 {
+        1
+    }
+
+    /// What the file says of its rate.
+    fn rate_millihertz(&self) -> Option<u32> {
+        None
+    }
 
     /// Goes back to the first picture.
     fn rewind(&mut self) -> io::Result<()>;
@@ -56,11 +70,16 @@ trait Pictures: Debug + Send {
 
 impl Input for FileInput {
     fn open(&mut self) -> Result<Box<dyn Camera>, CameraError> {
+        let pictures = open(&self.path)?;
+        let rate_millihertz = self
+            .rate_millihertz
+            .or_else(|| pictures.rate_millihertz())
+            .unwrap_or(USUAL_RATE_MILLIHERTZ);
         Ok(Box::new(FileCamera {
-            pictures: open(&self.path)?,
+            pictures,
             path: self.path.clone(),
-            pace: FramePacer::new(self.rate_millihertz),
-            rate_millihertz: self.rate_millihertz,
+            pace: FramePacer::new(rate_millihertz),
+            rate_millihertz,
             repeat: self.repeat,
             delivered: 0,
             refused: 0,
@@ -70,11 +89,11 @@ impl Input for FileInput {
     }
 
     fn describe(&self) -> String {
-        format!(
-            "files {} at {} fps",
-            self.path.display(),
-            f64::from(self.rate_millihertz) / 1000.0
-        )
+        let path = self.path.display();
+        match self.rate_millihertz {
+            Some(rate) => format!("files {path} at {} fps", f64::from(rate) / 1000.0),
+            None => format!("files {path}"),
+        }
     }
 }
 
@@ -132,9 +151,19 @@ struct FileCamera {
 
 impl Camera for FileCamera {
     fn next(&mut self, _number: u64, _raw: &mut Raw) -> Result<CapturedFrame, CameraError> {
-        let (captured, late) = self.pace.wait();
+        let (mut captured, late) = self.pace.wait();
         let mut picture = self.usable()?;
+        let mut behind = late;
+        // The picture before it may have to stay.
+        for _ in 1..self.pictures.moments() {
+            if behind > 0 {
+                behind -= 1;
+                continue;
+            }
+            (captured, behind) = self.pace.wait();
+        }
 
+        let late = behind;
         for _ in 0..late.min(MAX_CATCH_UP) {
             // The end, if it is one, is told when nothing is left to deliver.
             let Ok(newer) = self.usable() else { break };

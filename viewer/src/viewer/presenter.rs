@@ -1,7 +1,7 @@
 //! Handles each frame that was shown: counts it, traces it, offers it to trackers and recorder, and keeps it for the
 //! snapshot. It runs on the main thread.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use crate::stats::{Clock, Counters, FrameInfo, Presented};
 use crate::trace::FrameLine;
 use crate::track::{Frame, TrackerPool, Tracking};
 use crate::window::MARKER_LINGERS;
+use crate::window::write_whole;
 
 /// Longest wait for a scene when there is no window.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -234,10 +235,7 @@ impl Presenter {
             return Ok(false);
         };
 
-        let mut unfinished = path.as_os_str().to_owned();
-        unfinished.push(".part");
-        fs::write(&unfinished, jpeg)?;
-        fs::rename(&unfinished, path)?;
+        write_whole(path, jpeg)?;
         Ok(true)
     }
 }

@@ -14,10 +14,17 @@ pub(super) fn save(folder: &Path, shown: &Shown) -> io::Result<PathBuf> {
     );
 
     let path = folder.join(&name);
-    let unfinished = folder.join(format!(".{name}.part"));
-    fs::write(&unfinished, &shown.jpeg)?;
-    fs::rename(&unfinished, &path)?;
+    write_whole(&path, &shown.jpeg)?;
     Ok(path)
+}
+
+/// Writes a file that appears whole or not at all; nothing is left when that fails.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let unfinished = path.with_file_name(format!(".{name}.part"));
+    fs::write(&unfinished, bytes)
+        .and_then(|()| fs::rename(&unfinished, path))
+        .inspect_err(|_| drop(fs::remove_file(&unfinished)))
 }
 
 #[cfg(test)]
@@ -52,5 +59,11 @@ mod tests {
         assert_eq!(fs::read(path).unwrap(), b"picture");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         assert!(save(&folder.path().join("missing"), &shown).is_err());
+
+        // It cannot take the place of a folder.
+        let taken = folder.path().join("taken.jpg");
+        fs::create_dir(&taken).unwrap();
+        assert!(write_whole(&taken, b"picture").is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 }

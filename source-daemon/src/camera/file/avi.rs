@@ -9,6 +9,7 @@ use std::path::Path;
 
 use fanlight_proto::message::FrameBuffer;
 
+use super::super::pacer::{MAX_RATE_MILLIHERTZ, MIN_RATE_MILLIHERTZ};
 use super::Pictures;
 use crate::jpeg::markers::{Fault, MarkerParser, Step};
 use crate::jpeg::splitter::MAX_PICTURE;
@@ -36,9 +37,29 @@ pub(super) struct Avi {
     movie: u64,
     /// The first letters of the chunks of the first video stream.
     stream: [u8; 2],
+    rate_millihertz: Option<u32>,
+    /// See [`Pictures::moments`].
+    moments: u64,
     broken: u64,
     fault: Option<Fault>,
     bytes: Vec<u8>,
+    /// Of `bytes`, how many are the last picture; 0 before there is one.
+    last: usize,
+}
+
+/// The rate of a stream in thousandths of a picture a second, from dwScale and dwRate of its AVISTREAMHEADER; none when
+/// these make no sense.
+fn rate_millihertz(header: [u8; 28]) -> Option<u32> {
+    let number = |at: usize| {
+        let bytes = header[at..at + 4].try_into();
+        u64::from(u32::from_le_bytes(bytes.unwrap_or_default()))
+    };
+
+    let millihertz = (number(24) * 1000).checked_div(number(20))?;
+    let rate = u32::try_from(millihertz).ok()?;
+    (MIN_RATE_MILLIHERTZ..=MAX_RATE_MILLIHERTZ)
+        .contains(&rate)
+        .then_some(rate)
 }
 
 /// The head of a chunk. In a list, the list's own letters.
@@ -59,9 +80,12 @@ impl Avi {
             at: 0,
             movie: 0,
             stream: *b"00",
+            rate_millihertz: None,
+            moments: 1,
             broken: 0,
             fault: None,
             bytes: Vec::new(),
+            last: 0,
         };
 
         avi.read_head()?;
@@ -78,16 +102,17 @@ impl Avi {
                     return Ok(());
                 }
                 b"strh" => {
-                    let kind = self.letters_at(chunk, 0)?;
-                    if &kind == b"vids" && video.is_none() {
+                    let header = self.bytes_at::<28>(chunk, 0)?;
+                    if header.starts_with(b"vids") && video.is_none() {
                         video = Some(streams);
+                        self.rate_millihertz = rate_millihertz(header);
                         self.stream = [b'0' + streams / 10 % 10, b'0' + streams % 10];
                     }
                     streams = streams.wrapping_add(1);
                 }
                 // biCompression of the BITMAPINFOHEADER that follows its stream's header.
                 b"strf" if video.is_some_and(|v| v + 1 == streams) => {
-                    let codec = self.letters_at(chunk, 16)?.to_ascii_uppercase();
+                    let codec = self.bytes_at::<4>(chunk, 16)?.to_ascii_uppercase();
                     if ![b"MJPG", b"JPEG", b"AVRN", b"DMB1"]
                         .iter()
                         .any(|known| codec == **known)
@@ -146,19 +171,20 @@ impl Avi {
         self.file.seek_relative(padded)
     }
 
-    /// Four letters within a chunk, which is left behind.
-    fn letters_at(&mut self, chunk: Chunk, offset: u32) -> io::Result<[u8; 4]> {
-        let mut letters = [0; 4];
-        if chunk.length < offset + 4 || self.at + u64::from(offset) + 4 > self.length {
+    /// Bytes within a chunk, which is left behind; zeros when it has fewer.
+    fn bytes_at<const N: usize>(&mut self, chunk: Chunk, offset: u32) -> io::Result<[u8; N]> {
+        let mut bytes = [0; N];
+        let end = u64::from(offset) + N as u64;
+        if u64::from(chunk.length) < end || self.at + end > self.length {
             self.skip(chunk)?;
-            return Ok(letters);
+            return Ok(bytes);
         }
 
         self.file.seek_relative(i64::from(offset))?;
-        self.file.read_exact(&mut letters)?;
-        self.file.seek_relative(-i64::from(offset) - 4)?;
+        self.file.read_exact(&mut bytes)?;
+        self.file.seek_relative(-(end as i64))?;
         self.skip(chunk)?;
-        Ok(letters)
+        Ok(bytes)
     }
 
     /// The picture in a chunk; what a recorder padded it with is dropped.
@@ -169,6 +195,7 @@ impl Avi {
             return Ok(None);
         }
 
+        self.last = 0;
         self.bytes.resize(length, 0);
         self.file.read_exact(&mut self.bytes)?;
         self.at += u64::from(chunk.length);
@@ -179,7 +206,10 @@ impl Avi {
         }
 
         Ok(match MarkerParser::default().step(&self.bytes) {
-            Step::Done(end) => Some(FrameBuffer::copy_of(&self.bytes[..end])),
+            Step::Done(end) => {
+                self.last = end;
+                Some(FrameBuffer::copy_of(&self.bytes[..end]))
+            }
             Step::Broken(_, fault) => {
                 self.fault = Some(fault);
                 None
@@ -191,13 +221,22 @@ impl Avi {
 
 impl Pictures for Avi {
     fn next(&mut self) -> io::Result<Option<FrameBuffer>> {
+        self.moments = 1;
         while let Some(chunk) = self.next_chunk()? {
             let [s0, s1, d, kind] = chunk.letters;
             let ours = [s0, s1] == self.stream && d == b'd' && matches!(kind, b'c' | b'b');
-
-            // A chunk without bytes repeats the picture before it.
-            if !ours || chunk.length == 0 {
+            if !ours {
                 self.skip(chunk)?;
+                continue;
+            }
+
+            // A chunk without bytes lets the picture before it stay.
+            if chunk.length == 0 {
+                let a_second = self.rate_millihertz.unwrap_or_default() / 1000;
+                if self.last > 0 && self.moments >= u64::from(a_second.max(1)) {
+                    return Ok(Some(FrameBuffer::copy_of(&self.bytes[..self.last])));
+                }
+                self.moments += 1;
                 continue;
             }
 
@@ -212,7 +251,16 @@ impl Pictures for Avi {
         Ok(None)
     }
 
+    fn moments(&self) -> u64 {
+        self.moments
+    }
+
+    fn rate_millihertz(&self) -> Option<u32> {
+        self.rate_millihertz
+    }
+
     fn rewind(&mut self) -> io::Result<()> {
+        self.last = 0;
         self.at = self.movie;
         self.file.seek(SeekFrom::Start(self.movie)).map(|_| ())
     }

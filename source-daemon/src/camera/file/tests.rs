@@ -69,10 +69,71 @@ fn avi(codec: &[u8; 4], pictures: &[Vec<u8>]) -> Vec<u8> {
     )
 }
 
+/// The AVI with a rate and, before its last picture, moments at which nothing changes.
+fn with_rate(mut avi: Vec<u8>, scale: u32, rate: u32, still: usize) -> Vec<u8> {
+    let header = avi
+        .windows(4)
+        .position(|letters| letters == b"vids")
+        .unwrap();
+    avi[header + 20..header + 24].copy_from_slice(&scale.to_le_bytes());
+    avi[header + 24..header + 28].copy_from_slice(&rate.to_le_bytes());
+    let last = avi
+        .windows(4)
+        .rposition(|letters| letters == b"01dc")
+        .unwrap();
+    let before = list(b"LIST", b"rec ", &vec![chunk(b"01dc", &[]); still]);
+    // In front of the list that has the picture.
+    avi.splice(last - 12..last - 12, before);
+    avi
+}
+
+#[test]
+fn an_avi_plays_at_its_own_speed_unless_another_is_asked_for() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("film.avi");
+    let pictures = [picture(1), picture(2)];
+    fs::write(&path, with_rate(avi(b"MJPG", &pictures), 1001, 30_000, 0)).unwrap();
+    let rate = |asked| {
+        let mut input = FileInput {
+            rate_millihertz: asked,
+            ..input(&path, true)
+        };
+        input.open().unwrap().rate_millihertz()
+    };
+
+    assert_eq!(rate(None), 29_970);
+    assert_eq!(rate(Some(5_000)), 5_000);
+    fs::write(&path, avi(b"MJPG", &pictures)).unwrap();
+    assert_eq!(
+        rate(None),
+        USUAL_RATE_MILLIHERTZ,
+        "it says nothing of its rate"
+    );
+}
+
+#[test]
+fn a_picture_stays_as_long_as_the_avi_says_and_comes_again_each_second() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("film.avi");
+    let pictures = [picture(1), picture(2)];
+    for (still, moments) in [(0, vec![1, 1]), (3, vec![1, 4]), (25, vec![1, 10, 10, 6])] {
+        fs::write(&path, with_rate(avi(b"MJPG", &pictures), 1, 10, still)).unwrap();
+        let mut avi = Avi::open(&path).unwrap();
+        let mut seen = Vec::new();
+        while let Some(shown) = avi.next().unwrap() {
+            seen.push(avi.moments());
+            let is_last = avi.moments() < 10 && seen.len() > 1;
+            let expected = &pictures[usize::from(is_last)];
+            assert_eq!(shown.jpeg(), &expected[..], "{still}");
+        }
+        assert_eq!(seen, moments, "{still}");
+    }
+}
+
 fn input(path: &Path, repeat: bool) -> FileInput {
     FileInput {
         path: path.to_owned(),
-        rate_millihertz: 200_000,
+        rate_millihertz: Some(200_000),
         repeat,
     }
 }
@@ -168,7 +229,7 @@ fn damaged_and_12_bit_pictures_are_left_out_and_counted_as_skipped() {
 
     for path in &paths {
         let mut input = FileInput {
-            rate_millihertz: 5_000,
+            rate_millihertz: Some(5_000),
             ..input(path, false)
         };
         let (delivered, _) = play(&mut input, 100);

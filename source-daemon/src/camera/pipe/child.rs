@@ -14,6 +14,9 @@ use rustix::process::{Pid, Signal, kill_process_group};
 /// How long a command has to leave after SIGTERM: this process has 500 ms for its own exit.
 const GRACE: Duration = Duration::from_millis(150);
 
+/// How often to look whether all have left.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+
 /// What is kept of a line on standard error, in bytes.
 const MAX_LINE: usize = 300;
 
@@ -22,10 +25,19 @@ const MAX_LINE: usize = 300;
 pub(super) struct Running(Mutex<Vec<Pid>>);
 
 impl Running {
-    /// Asks all of them to leave.
+    /// Asks all of them to leave, and ends those that have not after [`GRACE`].
     pub(super) fn terminate(&self) {
+        self.signal_all(Signal::TERM);
+        let deadline = clock::now() + GRACE;
+        while !lock(&self.0).is_empty() && clock::now() < deadline {
+            std::thread::park_timeout(LOOK_INTERVAL);
+        }
+        self.signal_all(Signal::KILL);
+    }
+
+    fn signal_all(&self, which: Signal) {
         for &group in lock(&self.0).iter() {
-            signal(group, Signal::TERM);
+            signal(group, which);
         }
     }
 }
@@ -33,8 +45,8 @@ impl Running {
 /// All commands of this process.
 static RUNNING: Running = Running(Mutex::new(Vec::new()));
 
-/// Asks all commands of this process to leave, which ends the pictures that are waited for. For the exit of a process
-/// whose capture thread may be blocked and never get to close its camera.
+/// Ends all commands of this process, with what they started, and so the pictures that are waited for. For the exit of a
+/// process whose capture thread may be blocked and never get to close its camera.
 pub fn terminate_commands() {
     RUNNING.terminate();
 }

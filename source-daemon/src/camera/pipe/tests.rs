@@ -161,7 +161,7 @@ fn terminating_all_commands_frees_a_camera_that_waits() {
     let ready = dir.path().join("ready");
     // A list of its own: the other tests' commands are to live.
     let running: &'static child::Running = Box::leak(Box::default());
-    let command = format!("echo > {}; sleep 1000", ready.display());
+    let command = format!("trap '' TERM; echo > {}; sleep 1000", ready.display());
     let (child, stdout) = Child::spawn_among(&command, running).unwrap();
     let camera = Box::new(PipeCamera::new(stdout, Some(child)).unwrap());
     let waiting = std::thread::spawn(move || all(camera).1);
