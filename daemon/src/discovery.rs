@@ -67,7 +67,7 @@ impl Service {
         let port = self.listen.port();
         let name = format!("{host}-{port}");
         // A name of its own beside the host's, which avahi answers for with addresses that need not be these.
-        let own_host = format!("fanlight-{name}.local.");
+        let own_host = format!("fanlight-{:016x}.local.", clock::random_u64());
         let kind = self.kind.service_type();
         let ip = self.listen.ip().to_canonical();
         let properties = &self.properties[..];

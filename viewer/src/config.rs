@@ -100,6 +100,12 @@ pub fn is_auto(config: &Config) -> bool {
     config.relay == [AUTO]
 }
 
+/// Whether it looks for them on the network.
+#[must_use]
+pub fn looks(config: &Config) -> bool {
+    is_auto(config) && config.discovery
+}
+
 /// The relays by name. Of those that are found a second one is asked too when they have keys: without, anybody could
 /// pose as one and mix in pictures.
 #[must_use]

@@ -291,6 +291,13 @@ impl Engine {
         }
     }
 
+    /// Whether the relay on path `at` has opened a session, and none was asked for anew.
+    #[must_use]
+    pub fn has_session(&self, at: usize) -> bool {
+        let path = self.paths.get(at);
+        path.is_some_and(|path| path.session.is_some())
+    }
+
     /// Sessions opened so far.
     #[must_use]
     pub fn joins(&self) -> u64 {

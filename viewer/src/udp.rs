@@ -196,7 +196,8 @@ impl Driver<'_> {
     /// Keeps each socket connected to an address of its relay.
     fn reconnect(&mut self, now: Time) {
         for at in 0..self.connections.len() {
-            if let Err((address, error)) = self.connections[at].reconnect(now) {
+            let has_session = self.engine.has_session(at);
+            if let Err((address, error)) = self.connections[at].reconnect(now, has_session) {
                 self.warn(now, &format!("cannot send to {address}: {error}"));
             }
 

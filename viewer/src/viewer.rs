@@ -100,7 +100,7 @@ pub fn run(
     let route = route(config)?;
     if extra.list {
         let name = config::screen_name(config);
-        let table = if config::is_auto(config) {
+        let table = if config::looks(config) {
             listing::all(&route, &name, &context.shutdown)?
         } else {
             listing::table(&route, name, &context.shutdown)?
@@ -170,10 +170,11 @@ fn check_shown(full_duration: Option<Duration>, counters: &Counters) -> anyhow::
 }
 
 fn route(config: &Config) -> anyhow::Result<Route> {
-    let looks = config::is_auto(config) && config.discovery;
     Ok(Route {
         relays: config::relays(config),
-        found: looks.then(FoundRelays::start).unwrap_or_default(),
+        found: config::looks(config)
+            .then(FoundRelays::start)
+            .unwrap_or_default(),
         accesses: config::accesses(config)?,
         receive_buffer: config.receive_buffer,
         multicast: config.multicast == config::Multicast::Auto,

@@ -1,7 +1,7 @@
 //! Programs that find each other: without settings on one host, and by mDNS across hosts.
 
 use std::net::{SocketAddr, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fanlight_tests::TestEnv;
 use fanlight_tests::lab::{Host, Lab};
@@ -38,9 +38,10 @@ fn key(env: &TestEnv, program: &str, kind: &str) -> PathBuf {
     file
 }
 
-/// A relay on `host` that takes the stream `cam`, with a key that viewers share.
-fn relay_with_key(env: &TestEnv, host: &Host, key: &std::path::Path) -> Launch {
-    let listen = SocketAddr::from((host.address(), PORT)).to_string();
+/// A relay on `host` that takes the stream `cam`, with a key that viewers share. A port of its own, because the hosts of the
+/// laboratory have one name: that a name is taken costs seconds.
+fn relay_with_key(env: &TestEnv, host: &Host, port: u16, key: &Path) -> Launch {
+    let listen = SocketAddr::from((host.address(), port)).to_string();
     env.program("relay")
         .flag("sources", env.ipc("cam"))
         .flag("listen", listen)
@@ -112,7 +113,8 @@ fn a_viewer_with_a_key_takes_two_relays_that_have_it_and_no_strangers() {
     let key = key(&env, "relay", "psk");
     let _source = source(&env, USUAL).ready();
     let open = relay(&env, &stranger).ready();
-    let relays = [&left, &right].map(|host| relay_with_key(&env, host, &key).ready());
+    let hosts = [(&left, PORT + 1), (&right, PORT + 2)];
+    let relays = hosts.map(|(host, port)| relay_with_key(&env, host, port, &key).ready());
 
     let flags = format!("--key-file {}", key.display());
     let viewing = watch(&env, &screen, &flags);

@@ -106,7 +106,7 @@ fn start_source_and_second_relay(host: &Debian) {
         "[source.hall]\ninput = \"ball\"\nsize = \"640x360\"\n[relay.second]\nlisten = \"5005\"\n";
     fs::write(file, shipped + sections).unwrap();
     host.sh("fanlight-relay check-config /etc/fanlight/fanlight.toml");
-    host.sh("systemctl daemon-reload && systemctl reload-or-restart 'fanlight-*'");
+    host.sh("systemctl daemon-reload && systemctl --all reload-or-restart 'fanlight-*'");
     for port in ["5004", "5005"] {
         until("the relay lists the stream", SOON, || {
             let list = host.command(&format!("fanlight-viewer --relay 127.0.0.1:{port} --list"));

@@ -29,7 +29,7 @@ pub(super) struct Connection {
     /// When to look for the relay at another address, unless something comes from it before.
     pub(super) reconnect_due: Time,
     pub(super) received: bool,
-    /// When it was last found that something had come.
+    /// When something had last come from a relay to stay with.
     heard: Option<Time>,
 }
 
@@ -55,20 +55,28 @@ impl Connection {
         }
     }
 
-    /// Keeps the socket connected to where the relay is, or may be.
+    /// Keeps the socket connected to where the relay is, or may be. Of those that were found, one that only answers is not
+    /// enough: it must have opened a session, for which it needs the key, or be this host's.
     ///
     /// # Errors
     /// The address that no socket can be connected to, and why.
-    pub(super) fn reconnect(&mut self, now: Time) -> Result<(), (SocketAddr, io::Error)> {
+    pub(super) fn reconnect(
+        &mut self,
+        now: Time,
+        has_session: bool,
+    ) -> Result<(), (SocketAddr, io::Error)> {
         if now < self.reconnect_due {
             return Ok(());
         }
 
         self.reconnect_due = now + RECONNECT_INTERVAL;
-        if std::mem::take(&mut self.received) {
+        let received = std::mem::take(&mut self.received);
+        if received && (!self.resolver.looks() || has_session || self.asks_own_host()) {
             self.heard = Some(now);
+            return Ok(());
         }
-        if self.heard == Some(now) || self.stays(now) {
+
+        if self.stays(now) {
             return Ok(());
         }
 
@@ -114,8 +122,12 @@ impl Connection {
     }
 
     fn stays(&self, now: Time) -> bool {
-        let lately = self.heard.is_some_and(|heard| now < heard + STAY);
-        self.resolver.looks() && (self.received || lately)
+        self.resolver.looks() && self.heard.is_some_and(|heard| now < heard + STAY)
+    }
+
+    fn asks_own_host(&self) -> bool {
+        let socket = self.socket.as_ref();
+        socket.is_some_and(|socket| socket.address().ip().is_loopback())
     }
 
     /// Datagrams do not get there: try the next address, if the relay has others.
