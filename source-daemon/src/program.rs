@@ -36,7 +36,7 @@ impl Program for Daemon {
     const LIVE: &'static [&'static str] = source::LIVE;
     const SECTIONS: &'static [Section] = config::SECTIONS;
 
-    fn serves(extra: &config::Extra) -> bool {
+    fn serves(extra: &Extra) -> bool {
         !extra.list_devices && extra.command.is_none()
     }
 
