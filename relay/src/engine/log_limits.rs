@@ -65,12 +65,11 @@ impl LogLimits {
 
     /// Logs what was counted since the last lines, and is due.
     pub(super) fn flush(&mut self, now: Time) {
-        for line in 0..EVENTS.len() {
+        for (line, what) in EVENTS.iter().enumerate() {
             let Some(count) = self.limits[line].flush(now) else {
                 continue;
             };
 
-            let what = EVENTS[line];
             if line == LogLine::Joined as usize {
                 let names = self.take_names();
                 tracing::info!(count, names, "{what}");
