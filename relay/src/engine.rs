@@ -32,6 +32,7 @@ mod streams;
 mod target_lists;
 mod upkeep;
 mod viewer_feedback;
+mod wait_estimator;
 
 use std::collections::VecDeque;
 use std::time::Duration;

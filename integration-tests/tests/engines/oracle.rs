@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanlight_tests::sim::{Action, Case, Display, Link, Node, run};
+use fanlight_tests::sim::{Action, Case, Display, Link, Node, random_case, run};
 
 fn case(name: &'static str) -> Case {
     Case::simple(
@@ -59,4 +59,12 @@ fn a_relay_dates_what_a_screen_said_that_has_gone_silent() {
         &case("silent").step(Duration::from_secs(2), "it is frozen", freeze),
         4,
     );
+}
+
+/// In each of these storms a relay said of a picture of two seconds ago that it was of a moment ago.
+#[test]
+fn what_a_relay_that_stood_still_finds_in_its_socket_is_not_news() {
+    for seed in [1519, 4868] {
+        run(&random_case(seed), seed);
+    }
 }

@@ -415,6 +415,7 @@ impl Engine {
         let streams = || self.streams.iter().map(|stream| &stream.name);
         let is_canary = |name: &StreamName| streams().any(|other| other.canary() == *name);
         let mut names: Vec<_> = streams().filter(|name| !is_canary(name)).collect();
+        names.sort_unstable();
         let total = names.len();
         names.truncate(MAX_NAMED_STREAMS);
 

@@ -15,6 +15,7 @@ use super::isolation::{IsolationChange, IsolationState};
 use super::multicast::{Membership, Multicast};
 use super::output::{Route, Target};
 use super::parity_control::ParityController;
+use super::wait_estimator::WaitEstimator;
 
 /// A viewer of a group that reports hearing nothing misses a frame that has been in flight for so
 /// long. If less, the report may have crossed the frame: after a pause of the source everybody
@@ -44,8 +45,9 @@ pub(super) struct Delivery {
     /// Shards that may be sent besides the stream's frames: repairs and catch-up frames.
     extra_shards: TokenBucket,
     report: Report,
-    /// When that report came.
+    /// When that report was sent, by our clock.
     reported: Time,
+    waits: WaitEstimator,
     aborted: u64,
 }
 
@@ -82,6 +84,7 @@ impl Delivery {
             extra_shards: TokenBucket::new(REPAIR_SHARDS_PER_SECOND, REPAIR_SHARDS_PER_SECOND),
             report: Report::default(),
             reported: Time::default(),
+            waits: WaitEstimator::default(),
             aborted: 0,
         }
     }
@@ -147,8 +150,10 @@ impl Delivery {
         let misses = self.on_group_status(now, group_offered, body);
         self.congestion.on_keep_alive(now, body.newest_sequence);
 
+        let waited = self.waits.on_keep_alive(now, body.sent_us);
         if let Some(report) = &body.report {
             self.on_report(now, body.newest_sequence, report);
+            self.reported = now - waited;
         }
 
         KeepAliveOutcome {
@@ -310,7 +315,6 @@ impl Delivery {
     fn on_report(&mut self, now: Time, newest: u64, report: &Report) {
         let parity_begins = self.parity.on_report(now, report);
         self.report = *report;
-        self.reported = now;
         let report = Report {
             frames_unrecovered: self.congestion.lost(report.frames_whole),
             ..*report
