@@ -626,6 +626,9 @@ impl Drop for Told<'_> {
                 "{name}: {sentence}\n  at: {}\n  again: {SEED}={} cargo test --test sim {name}",
                 self.at, self.seed
             );
+            for Step { at, sentence, act } in &self.case.steps {
+                eprintln!("  {at:?}: {sentence}: {act:?}");
+            }
         }
     }
 }

@@ -1,12 +1,17 @@
 //! The card of each reason, on a small and a usual screen: it is legible and stays within its margins. The pictures are left
 //! below target/ to be looked at.
 
+use std::time::Duration;
+
 use fanlight_tests::fake_source::FakeSource;
 use fanlight_tests::program::{Launch, Program};
-use fanlight_tests::wait::{SOON, until};
+use fanlight_tests::wait::{SOON, pause, until};
 use fanlight_tests::{TestEnv, jpeg};
 
 use super::window::display::{Display, Screenshot};
+
+/// A card that has not changed for so long is the last one.
+const STILL: Duration = Duration::from_millis(400);
 
 const SIZES: [(u32, u32); 2] = [(320, 240), (1280, 720)];
 
@@ -66,12 +71,21 @@ fn the_card_of_each_reason_fits_small_and_usual_screens() {
                 (last.text.contains(case.says) && is_card(&display.screenshot())).then_some(())
             });
 
-            let path = display
-                .screenshot()
-                .keep(&format!("card-{}-{width}x{height}", case.name));
+            let path = settled(display).keep(&format!("card-{}-{width}x{height}", case.name));
             println!("{}", path.display());
         }
     }
+}
+
+/// The screen, once it stands still: what the log says comes to the window a little later.
+fn settled(display: &Display) -> Screenshot {
+    let mut before = display.screenshot();
+    until("the card stands still", SOON, || {
+        pause(STILL);
+        let last = std::mem::replace(&mut before, display.screenshot());
+        (last == before).then_some(())
+    });
+    before
 }
 
 fn sources(env: &TestEnv) -> [Program; 2] {

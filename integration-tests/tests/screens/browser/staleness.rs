@@ -1,5 +1,6 @@
 //! A picture that is not live never passes for live.
 
+use std::path::Path;
 use std::time::Duration;
 
 use fanlight_tests::browser::{Browser, Look, Page};
@@ -125,6 +126,33 @@ fn sources_that_are_missing_stand_in_the_page() {
     page.wait("/source 1 .*no such socket/.test(document.getElementById('empty').innerText)");
     page.press("v");
     page.wait("/source 1 .*no such socket/.test(document.getElementById('status').innerText)");
+}
+
+#[test]
+fn the_page_names_the_streams_that_there_are_and_the_source_that_is_not_taken() {
+    let Some(browser) = Browser::start(&[]) else {
+        return;
+    };
+
+    // The second one that says it is cam1 is refused.
+    let env = TestEnv::new();
+    let [taken, refused] = [(); 2].map(|()| FakeSource::start("cam1", None));
+    let endpoints = [taken.endpoint(), refused.endpoint()];
+    let fixture = Fixture::serve_from(env, Vec::new(), &endpoints, |relay| relay);
+    let page = browser.open(&fixture.url("#cam1,lobby"), &Look::default());
+    page.wait_panes("a stream that is not there", |panes| {
+        panes.get(1).is_some_and(|pane| {
+            pane.state == "missing" && pane.reason.contains("no stream lobby; it has cam1")
+        })
+    });
+
+    page.wait("/stream cam1 is not taken: source .* has a stream of that name/.test(document.getElementById('show-status').title)");
+    page.press("v");
+    page.wait("/stream cam1 is not taken/.test(document.getElementById('status').innerText)");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots");
+    std::fs::create_dir_all(&folder).unwrap();
+    page.screenshot(&folder.join("page-refused-source.png"));
+    page.assert_clean();
 }
 
 #[test]

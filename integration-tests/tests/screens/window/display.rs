@@ -306,6 +306,7 @@ impl Drop for Display {
 }
 
 /// The pixels of a whole desktop, `0x00RRGGBB`.
+#[derive(PartialEq, Eq)]
 pub(crate) struct Screenshot {
     pub(crate) width: u32,
     pub(crate) height: u32,
