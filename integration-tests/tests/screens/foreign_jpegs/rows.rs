@@ -172,7 +172,8 @@ const CAMERA_HEAD: &str = "
 ## By a webcam
 
 The same by the kernel's own webcam driver (uvcvideo, V4L2) in a virtual machine, from a webcam in user space that sends these
-files as its pictures; one of each kind, none above 200 kB. Written by
+files as its pictures; the first of each name. Of an empty picture this driver hands on nothing, so it is not told apart from
+none. Webcams that are hardware were not tried. Written by
 
     FANLIGHT_WRITE_DOCS=1 integration-tests/camera-rig/test foreign_jpegs::camera
 
