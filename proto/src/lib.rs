@@ -9,6 +9,7 @@ pub mod datagram;
 pub mod detections;
 pub mod feed;
 pub mod frame_barcode;
+pub mod frame_message;
 pub mod handshake;
 pub mod keys;
 pub mod limits;

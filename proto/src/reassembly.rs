@@ -5,6 +5,7 @@ mod estimators;
 mod losses;
 mod partial_frame;
 mod repair_scheduler;
+mod whole_frames;
 
 use std::time::Duration;
 
@@ -315,7 +316,8 @@ impl Reassembly {
             return None;
         }
 
-        self.note_away(header);
+        let explained = u64::from(header.lost_upstream) + u64::from(header.lost_in_relay);
+        self.note_away(header.id.number, explained);
         self.interval.on_first(now, header.id.number);
         let memory = self.unused_memory();
         self.open.push(PartialFrame::new(now, header, memory));
@@ -353,11 +355,11 @@ impl Reassembly {
         true
     }
 
-    /// Handles the first frame after an absence: the frames in between were missed while there was no session.
-    fn note_away(&mut self, header: &DataHeader) {
+    /// Handles the first frame after an absence: but for those that its relay explains, the frames in between were missed
+    /// while there was no session.
+    fn note_away(&mut self, number: u64, explained: u64) {
         if std::mem::take(&mut self.away) {
-            let missed = header.id.number - self.settled;
-            let explained = u64::from(header.lost_upstream) + u64::from(header.lost_in_relay);
+            let missed = number - self.settled;
             let away = missed.saturating_sub(explained);
             self.losses.away += away;
             self.settled += away;

@@ -1,5 +1,6 @@
 mod merging;
 mod repair;
+mod whole_frames;
 
 use super::*;
 use crate::datagram::{DATA_BYTES, ToViewer};
