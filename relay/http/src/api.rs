@@ -1,6 +1,7 @@
 //! What the relay knows, as JSON.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -10,7 +11,7 @@ use fanlight_daemon::clock;
 use fanlight_live::access::Role;
 use fanlight_live::{Client, ClientTotals, ListedStream, OutputKind, SourceEntry, ViewerEntry};
 use fanlight_proto::clock::Time;
-use fanlight_proto::message::{Health, NotShown, StreamName};
+use fanlight_proto::message::{Health, NotShown, StreamName, Verdict};
 use serde_json::{Map, Value, json};
 
 use super::{AppState, readiness};
@@ -34,7 +35,10 @@ pub(super) async fn viewers(
     let udp = status.viewers.iter().map(viewer);
     let clients = app.table().clients().all(now);
     let mut rows: Vec<_> = udp
-        .chain(clients.iter().map(|listed| client(listed, now)))
+        .chain(clients.iter().map(|listed| {
+            let verdict = status.verdicts.get(&listed.number).copied();
+            client(listed, now, verdict)
+        }))
         .collect();
     if role < Role::Admin {
         rows.iter_mut()
@@ -192,19 +196,19 @@ fn viewer(viewer: &ViewerEntry) -> Map<String, Value> {
         "paused": viewer.paused,
         "not_shown": reason(report.not_shown()),
         "last_shown_ms": (report.frames_shown > 0).then(|| silent_ms + u64::from(report.last_shown_ms)),
-        "health": screen_health(viewer),
+        "health": screen_health(report.not_shown(), viewer.verdict),
         "error_px": viewer.verdict.map(|verdict| hundredths(verdict.mean)),
         "latency_ms": viewer.verdict.map(|verdict| millis(verdict.latency_us.into())),
     }))
 }
 
-fn client(client: &Client, now: Time) -> Map<String, Value> {
+fn client(client: &Client, now: Time, verdict: Option<Verdict>) -> Map<String, Value> {
     let totals = &client.totals;
     let not_shown = client.not_shown(now);
-    let last_shown = client.last_shown(now).map(|ago| ago.as_millis());
-    object(json!({
+    let millis_of = |length: Duration| u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+    let mut row = object(json!({
         "kind": client.kind.0,
-        "name": "",
+        "name": client.name,
         "address": client.address.to_string(),
         "stream": client.stream.as_str(),
         "since_s": now.saturating_since(client.since).as_secs(),
@@ -215,10 +219,28 @@ fn client(client: &Client, now: Time) -> Map<String, Value> {
         "bytes": totals.bytes,
         "shown": client.frames_shown(),
         "not_shown": reason(not_shown),
-        "last_shown_ms": last_shown.map(|ago| u64::try_from(ago).unwrap_or(u64::MAX)),
-        "health": (not_shown != NotShown::Unspecified).then_some(health_word(Health::Blind)),
-        "error_px": null,
-    }))
+        "last_shown_ms": client.last_shown(now).map(millis_of),
+        "health": screen_health(not_shown, verdict),
+        "error_px": verdict.map(|verdict| hundredths(verdict.mean)),
+        "latency_ms": verdict.map(|verdict| millis(verdict.latency_us.into())),
+    }));
+
+    // A viewer says what one over UDP does, in the same fields.
+    if let Some(report) = &client.report {
+        row.extend(object(json!({
+            "frames": report.frames_shown,
+            "lost": {
+                "skipped": totals.skipped,
+                "unrecovered": report.frames_unrecovered,
+                "all": report.frames_lost,
+            },
+            "age_ms": (report.age_us > 0).then(|| millis(report.age_us.into())),
+            "silent_ms": client.silent(now).map(millis_of),
+            "jitter_ms": millis(report.jitter_us.into()),
+        })));
+    }
+
+    row
 }
 
 fn total((stream, kind, totals): &(StreamName, OutputKind, ClientTotals)) -> Value {
@@ -243,12 +265,12 @@ fn reason(not_shown: NotShown) -> Option<&'static str> {
     (not_shown != NotShown::Unspecified).then(|| not_shown.label())
 }
 
-/// How right the screen of a viewer is; none when nobody knows.
-fn screen_health(viewer: &ViewerEntry) -> Option<&'static str> {
-    if viewer.report.not_shown() != NotShown::Unspecified {
+/// How right a screen is; none when nobody knows.
+fn screen_health(not_shown: NotShown, verdict: Option<Verdict>) -> Option<&'static str> {
+    if not_shown != NotShown::Unspecified {
         return Some(health_word(Health::Blind));
     }
-    viewer.verdict.map(|verdict| health_word(verdict.health()))
+    verdict.map(|verdict| health_word(verdict.health()))
 }
 
 /// How right a screen is, in a word.

@@ -47,6 +47,9 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(300);
 /// Clients with a WebSocket.
 const WS: OutputKind = OutputKind("ws");
 
+/// Viewers, by a WebSocket.
+const TCP: OutputKind = OutputKind("tcp");
+
 /// Clients that get pictures one after another in one answer.
 const MJPEG: OutputKind = OutputKind("mjpeg");
 

@@ -25,12 +25,12 @@ use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::{Registry, Unit};
 
 use super::api_error::ApiError;
-use super::{AppState, MJPEG, SNAPSHOT, WS};
+use super::{AppState, MJPEG, SNAPSHOT, TCP, WS};
 use udp::UdpTotals;
 use writer::Writer;
 
 /// Those whose clients are shown also while there are none.
-const KINDS: [OutputKind; 3] = [WS, MJPEG, SNAPSHOT];
+const KINDS: [OutputKind; 4] = [WS, TCP, MJPEG, SNAPSHOT];
 
 /// Viewers over UDP.
 const UDP: OutputKind = OutputKind("udp");
@@ -258,13 +258,16 @@ impl Snapshot {
             let udp = self.status.viewers.iter();
             let udp = udp.filter(|viewer| viewer.stream == *name);
             let udp = udp.filter(|viewer| viewer.report.not_shown() != NotShown::Unspecified);
-            let ws = self.watching.iter().filter(|client| client.stream == *name);
-            let ws = ws.filter(|client| client.not_shown(self.at) != NotShown::Unspecified);
-            let name = name.as_str();
-            [
-                (labels(name, UDP), udp.count() as f64),
-                (labels(name, WS), ws.count() as f64),
-            ]
+            let blind = |kind: OutputKind| {
+                let clients = self.watching.iter().filter(|client| client.kind == kind);
+                let clients = clients.filter(|client| client.stream == *name);
+                let is_blind =
+                    |client: &&Client| client.not_shown(self.at) != NotShown::Unspecified;
+                clients.filter(is_blind).count()
+            };
+
+            [(UDP, udp.count()), (WS, blind(WS)), (TCP, blind(TCP))]
+                .map(|(kind, count)| (labels(name.as_str(), kind), count as f64))
         })
     }
 

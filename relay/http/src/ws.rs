@@ -1,7 +1,11 @@
 //! One WebSocket for any number of streams. The client gives credit for each frame and says how many a second it wants of
 //! each stream. It always gets the newest frame; at most one waits in its socket. One task per client on the HTTP thread.
+//!
+//! A viewer over TCP says the rest as it does over UDP, by control datagrams in binary messages.
 
 mod message;
+mod subscription;
+mod viewer;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -19,9 +23,7 @@ use fanlight_daemon::clock;
 use fanlight_daemon::rate_limit::TokenBucket;
 use fanlight_live::access::Grant;
 use fanlight_live::ledger::Charge;
-use fanlight_live::{FrameSubscription, MAX_CREDIT, Subscribe};
 use fanlight_proto::clock::Time;
-use fanlight_proto::message::StreamName;
 use serde_json::json;
 use tokio::sync::{Notify, watch};
 use tracing::Instrument as _;
@@ -29,8 +31,9 @@ use tracing::Instrument as _;
 use super::api_error::ApiError;
 use super::gateway::Peer;
 use super::mjpeg::{FEWEST_FPS, MOST_FPS};
-use super::{AppState, WS, api, readiness};
+use super::{AppState, api, readiness};
 use message::ClientMessage;
+use subscription::Subscription;
 
 /// Largest message that a client may send, in bytes: all that it can say fits a tenth of it.
 const MAX_MESSAGE_BYTES: usize = 4 << 10;
@@ -44,9 +47,6 @@ const MESSAGES_PER_SECOND: u32 = 4_096;
 /// Copies of a frame that a connection holds: the message, and the buffer that it is written from, which grows by doubling and
 /// stays.
 const COPIES: usize = 3;
-
-/// Frames that a client gets before it gives credit.
-const FIRST_CREDIT: u32 = 1;
 
 /// How often a client is asked whether it is there, when it says nothing.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
@@ -219,16 +219,7 @@ impl Session {
     /// Attaches subscriptions to streams that have come, and detaches them from those that are gone.
     fn attach(&mut self) {
         for subscription in &mut self.subscriptions {
-            subscription.attach(|stream, fps, credit| {
-                let options = Subscribe {
-                    client: Some((WS, self.address)),
-                    fps,
-                    credit: Some(credit),
-                    charge: Some(Arc::clone(&self.charge)),
-                    wake: Arc::clone(&self.wake),
-                };
-                self.app.output.subscribe(stream, options)
-            });
+            subscription.attach(&self.app.output, self.address, &self.charge, &self.wake);
         }
     }
 
@@ -278,6 +269,10 @@ impl Session {
             Due::List => {
                 self.list_due = None;
                 self.listed = now;
+                if let Some(pulse) = self.news(now) {
+                    return Some(pulse);
+                }
+
                 Some(text(&json!({
                     "type": "streams",
                     "streams": api::list(&self.app, now),
@@ -307,11 +302,7 @@ impl Session {
 
         match message {
             Message::Text(text) => Ok(self.answer(now, text)),
-            Message::Binary(_) => Ok(vec![error(
-                None,
-                "bad_message",
-                "messages are JSON, as text",
-            )]),
+            Message::Binary(datagram) => Ok(self.answer_viewer(now, datagram)),
             Message::Ping(_) | Message::Pong(_) => Ok(Vec::new()),
             Message::Close(_) => Err((close_code::NORMAL, "the client has closed it")),
         }
@@ -332,8 +323,8 @@ impl Session {
                 Vec::new()
             }
             Ok(ClientMessage::Shown(shown)) => {
-                if let Some(frames) = self.find(shown.id).and_then(|it| it.frames.as_ref()) {
-                    frames.report(now, shown.report());
+                if let Some(client) = self.find(shown.id).and_then(|it| it.client()) {
+                    client.report(now, shown.report());
                 }
                 Vec::new()
             }
@@ -376,14 +367,7 @@ impl Session {
         }
 
         let known = self.app.table().has(&stream);
-        self.subscriptions.push(Subscription {
-            id,
-            stream,
-            fps,
-            credit: FIRST_CREDIT,
-            frames: None,
-        });
-
+        self.subscriptions.push(Subscription::new(id, stream, fps));
         (!known).then(|| {
             error(
                 Some(id),
@@ -397,71 +381,6 @@ impl Session {
         self.subscriptions
             .iter_mut()
             .find(|subscription| subscription.id == id)
-    }
-}
-
-/// One stream as the client wants it. The relay may not have it yet.
-struct Subscription {
-    /// The client's number for it.
-    id: u32,
-    stream: StreamName,
-    fps: Option<f64>,
-    /// Of the first frames, should the relay not have the stream yet.
-    credit: u32,
-    frames: Option<FrameSubscription>,
-}
-
-impl Subscription {
-    /// Subscribes by `subscribe`, if the relay has the stream and this is not done.
-    fn attach(
-        &mut self,
-        subscribe: impl FnOnce(&StreamName, Option<f64>, u32) -> Option<FrameSubscription>,
-    ) {
-        self.frames.take_if(|frames| frames.is_closed());
-        if self.frames.is_none() {
-            self.frames = subscribe(&self.stream, self.fps, self.credit);
-        }
-    }
-
-    fn add_credit(&mut self) {
-        match &mut self.frames {
-            Some(frames) => frames.add_credit(),
-            None => self.credit = (self.credit + 1).min(MAX_CREDIT),
-        }
-    }
-
-    fn set_rate(&mut self, fps: Option<f64>) {
-        self.fps = fps;
-        self.frames
-            .iter_mut()
-            .for_each(|frames| frames.set_rate(fps));
-    }
-
-    fn is_due(&self, now: Time) -> bool {
-        self.frames
-            .as_ref()
-            .is_some_and(|frames| frames.is_due(now))
-    }
-
-    fn awaits_credit(&self) -> bool {
-        self.frames
-            .as_ref()
-            .is_some_and(FrameSubscription::awaits_credit)
-    }
-
-    fn deadline(&self) -> Option<Time> {
-        self.frames.as_ref()?.deadline()
-    }
-
-    /// The message of the frame that is due.
-    fn take(&mut self, now: Time) -> Option<Bytes> {
-        let arrival = self.frames.as_mut()?.try_next(now)?;
-        Some(message::frame(
-            now,
-            self.id,
-            arrival.skipped,
-            &arrival.frame,
-        ))
     }
 }
 

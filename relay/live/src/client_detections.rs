@@ -21,8 +21,10 @@ pub struct ClientDetections {
     pub stream: StreamName,
     /// What it was sent, and showed.
     pub report: Report,
-    /// What it found since it told last. The engine fills in how right the clocks are.
+    /// What it found since it told last.
     pub detections: Detections,
+    /// It says itself how right its ages are. If not the engine fills that in: they are by the relay's clock.
+    pub knows_clocks: bool,
     /// It has gone.
     pub left: bool,
 }

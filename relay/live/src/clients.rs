@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 use fanlight_proto::limits::MAX_STREAMS;
-use fanlight_proto::message::{NotShown, StreamName};
+use fanlight_proto::message::{NotShown, Report, StreamName};
 use parking_lot::Mutex;
 
 use crate::rate_meter::RateMeter;
@@ -87,6 +87,17 @@ pub struct ScreenReport {
     pub not_shown: NotShown,
 }
 
+impl From<&Report> for ScreenReport {
+    fn from(report: &Report) -> Self {
+        let last_shown = Duration::from_millis(report.last_shown_ms.into());
+        Self {
+            frames_shown: report.frames_shown,
+            last_shown: (report.frames_shown > 0).then_some(last_shown),
+            not_shown: report.not_shown(),
+        }
+    }
+}
+
 /// The registry.
 #[derive(Debug, Default)]
 pub struct Clients(Arc<Mutex<Inner>>);
@@ -103,6 +114,10 @@ struct Inner {
 /// One client of one stream.
 #[derive(Clone, Debug)]
 pub struct Client {
+    /// Names it in this run of the relay; 0 for one that asks for single pictures.
+    pub number: u64,
+    /// What its operator calls it, if it says so.
+    pub name: String,
     /// How it gets its pictures.
     pub kind: OutputKind,
     /// Where it is.
@@ -113,6 +128,8 @@ pub struct Client {
     pub since: Time,
     /// What it got.
     pub totals: ClientTotals,
+    /// What it said last of itself, if it is a viewer.
+    pub report: Option<Report>,
     /// What it said last of its screen, and when.
     said: Option<(Time, ScreenReport)>,
 }
@@ -126,6 +143,13 @@ impl Client {
             Some((_, report)) => report.not_shown,
             None => NotShown::Unspecified,
         }
+    }
+
+    /// Since when it has said nothing of its screen; none if it never did.
+    #[must_use]
+    pub fn silent(&self, now: Time) -> Option<Duration> {
+        let (at, _) = self.said?;
+        Some(now.saturating_since(at))
     }
 
     /// How long ago it showed a picture; none: never, or it does not say.
@@ -144,11 +168,14 @@ impl Client {
 
     fn new(now: Time, kind: OutputKind, address: SocketAddr, stream: &StreamName) -> Self {
         Self {
+            number: 0,
+            name: String::new(),
             kind,
             address,
             stream: stream.clone(),
             since: now,
             totals: ClientTotals::default(),
+            report: None,
             said: None,
         }
     }
@@ -167,7 +194,10 @@ impl Clients {
         let mut inner = self.0.lock();
         inner.next += 1;
         let number = inner.next;
-        let client = Client::new(now, kind, address, stream);
+        let client = Client {
+            number,
+            ..Client::new(now, kind, address, stream)
+        };
         inner.present.insert(number, client);
 
         ClientHandle {
@@ -269,6 +299,21 @@ impl ClientHandle {
         if let Some(client) = inner.present.get_mut(&self.number) {
             client.totals.note(now, sent);
             inner.note_total(&self.key, now, sent);
+        }
+    }
+
+    /// Notes what its operator calls it.
+    pub fn set_name(&self, name: &str) {
+        if let Some(client) = self.clients.lock().present.get_mut(&self.number) {
+            name.clone_into(&mut client.name);
+        }
+    }
+
+    /// Notes what it says of itself, as a viewer.
+    pub fn report_viewer(&self, now: Time, report: Report) {
+        if let Some(client) = self.clients.lock().present.get_mut(&self.number) {
+            client.said = Some((now, ScreenReport::from(&report)));
+            client.report = Some(report);
         }
     }
 

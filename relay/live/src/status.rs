@@ -1,10 +1,13 @@
 //! What the engine of the UDP side publishes for other outputs to show. Plain data.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
-use fanlight_proto::message::{Report, State, StreamName, Verdict};
+use fanlight_proto::message::{
+    Report, SourceClock, State, Status, StreamInfo, StreamName, Verdict,
+};
 
 use crate::ledger::Refusals;
 
@@ -18,6 +21,9 @@ pub struct EngineStatus {
     pub streams: Vec<StreamEntry>,
     /// The viewers, in the order of their addresses.
     pub viewers: Vec<ViewerEntry>,
+    /// What sources make of what clients of other outputs found, by the
+    /// [numbers](crate::ClientHandle::number) of the clients.
+    pub verdicts: BTreeMap<u64, Verdict>,
     /// What happened since the relay began.
     pub counters: Vec<Counter>,
     /// What viewers asked for and did not get.
@@ -58,10 +64,40 @@ pub struct StreamEntry {
     pub newest: u64,
     /// The source it comes from, by its place in the settings.
     pub origin: usize,
+    /// How the clock of that source relates to the relay's; none when not known.
+    pub clock: Option<SourceClock>,
     /// Viewers over UDP, those that stand by included.
     pub viewers: u32,
     /// Clients of all other outputs.
     pub clients: u32,
+}
+
+impl StreamEntry {
+    /// What becomes of the stream, as viewers are told.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        Status {
+            state: self.state.into(),
+            reason: self.reason.clone(),
+            source_gone: self.source_gone,
+            epoch: self.epoch,
+            newest: self.newest,
+        }
+    }
+
+    /// The stream, as viewers are told.
+    #[must_use]
+    pub fn info(&self) -> StreamInfo {
+        StreamInfo {
+            name: self.name.to_string(),
+            alias: 0,
+            epoch: self.epoch,
+            width: self.size.0,
+            height: self.size.1,
+            rate_millihertz: self.rate_millihertz,
+            status: Some(self.status()),
+        }
+    }
 }
 
 /// One viewer over UDP.
@@ -117,6 +153,7 @@ impl ListedStream {
     pub(crate) fn lasting(&self) -> Self {
         let entry = StreamEntry {
             newest: 0,
+            clock: None,
             clients: 0,
             ..self.entry.clone()
         };

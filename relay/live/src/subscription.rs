@@ -9,7 +9,7 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::message::{FrameId, StreamName};
 use tokio::sync::Notify;
 
-use crate::clients::{ClientHandle, OutputKind, ScreenReport, Sent};
+use crate::clients::{ClientHandle, OutputKind, Sent};
 use crate::frame::{Arrival, LiveFrame};
 use crate::ledger::{Charge, Resource};
 use crate::output::Output;
@@ -140,11 +140,10 @@ impl FrameSubscription {
         &self.slot.name
     }
 
-    /// Notes what the client says of its screen.
-    pub fn report(&self, now: Time, report: ScreenReport) {
-        if let Some(client) = &self.client {
-            client.report(now, report);
-        }
+    /// Its client, if it is listed.
+    #[must_use]
+    pub const fn client(&self) -> Option<&ClientHandle> {
+        self.client.as_ref()
     }
 
     /// The relay no longer has the stream: no frame will come.

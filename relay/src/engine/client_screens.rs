@@ -1,5 +1,5 @@
-//! Screens that watch by another output than UDP and tell what their trackers found, such as WebRTC clients. They have no
-//! session: their output serves them, and leaves here what is to be told to the source.
+//! Screens that watch by another output than UDP and tell what they found: viewers over TCP and WebRTC clients. They have
+//! no session: their output serves them, and leaves here what is to be told to the source.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,8 +14,8 @@ use super::feedback::INTERVAL;
 use super::sessions::Session;
 use super::viewer_feedback::ViewerFeedback;
 
-/// Screens at a time: as many as the WebRTC output has peers.
-const MAX_SCREENS: usize = 64;
+/// Screens at a time: as many viewers over TCP as HTTP has connections by default, and the peers of WebRTC.
+pub(super) const MAX_SCREENS: usize = 1024 + 64;
 
 /// Its output says each second that a screen is there. With no word for so long it has gone.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -110,15 +110,23 @@ impl Engine {
         screen.report = said.report;
 
         let mut detections = said.detections;
-        let clock = self.clocks.at(now, origin);
-        for detection in &mut detections.detections {
-            detection.clock_error_us = clock.map_or(0, |clock| clock.error_us);
+        if !said.knows_clocks {
+            let clock = self.clocks.at(now, origin);
+            for detection in &mut detections.detections {
+                detection.clock_error_us = clock.map_or(0, |clock| clock.error_us);
+            }
         }
 
         self.counts.detections += detections.detections.len() as u64;
         let dropped = screen.feedback.take(now, Some(epoch), detections);
         self.feedback.schedule(now, origin, INTERVAL);
         self.note_dropped(now, said.address, dropped);
+    }
+
+    /// Screens of other outputs that there are.
+    #[must_use]
+    pub fn client_screens(&self) -> usize {
+        self.clients.len()
     }
 
     /// Forgets the screens whose outputs say no more that they are there.

@@ -2,7 +2,7 @@
 
 use fanlight_live::{Counter, EngineStatus, StreamEntry, ViewerEntry};
 use fanlight_proto::clock::Time;
-use fanlight_proto::message::{State, Status};
+use fanlight_proto::message::{SourceClock, State, Status};
 
 use super::Engine;
 use super::counts::Counts;
@@ -39,7 +39,15 @@ impl Engine {
             streams: self
                 .streams
                 .iter()
-                .map(|stream| entry(stream, self.feedback.clients(&stream.name)))
+                .map(|stream| {
+                    let clients = self.feedback.clients(&stream.name);
+                    entry(stream, clients, self.clocks.at(now, stream.origin))
+                })
+                .collect(),
+            verdicts: self
+                .clients
+                .iter()
+                .filter_map(|(client, screen)| Some((*client, screen.feedback.verdict(now)?)))
                 .collect(),
             viewers: self.sessions.iter().filter_map(entry_of).collect(),
             counters: self.counts().named(),
@@ -56,7 +64,7 @@ impl Engine {
     }
 }
 
-fn entry(stream: &Stream, clients: u32) -> StreamEntry {
+fn entry(stream: &Stream, clients: u32, clock: Option<SourceClock>) -> StreamEntry {
     let info = stream.info();
     let Status {
         state,
@@ -76,6 +84,7 @@ fn entry(stream: &Stream, clients: u32) -> StreamEntry {
         epoch,
         newest,
         origin: stream.origin,
+        clock,
         viewers: u32::try_from(stream.members().len()).unwrap_or(u32::MAX),
         clients,
     }

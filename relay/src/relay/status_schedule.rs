@@ -46,7 +46,7 @@ impl StatusSchedule {
             return false;
         }
 
-        let interval = if engine.viewers() > 0 {
+        let interval = if engine.viewers() + engine.client_screens() > 0 {
             INTERVAL_WITH_VIEWERS
         } else {
             INTERVAL

@@ -269,6 +269,7 @@ impl Session {
             stream: self.watcher.stream.clone(),
             report,
             detections,
+            knows_clocks: false,
             left,
         })
     }

@@ -3,19 +3,11 @@
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use fanlight_live::{LiveFrame, ScreenReport};
+use fanlight_live::{Arrival, ScreenReport};
 use fanlight_proto::clock::Time;
+use fanlight_proto::frame_message::{Content, FrameMessage, HEADER_BYTES};
 use fanlight_proto::message::NotShown;
 use serde::Deserialize;
-
-/// Bytes before the picture in a frame's message.
-pub(super) const HEADER_BYTES: usize = 56;
-
-/// The version of these messages.
-const VERSION: u8 = 1;
-
-/// The kind of message that a frame is.
-const FRAME: u8 = 1;
 
 /// What a client says.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -74,28 +66,33 @@ impl Shown {
     }
 }
 
-/// The message of a frame that is handed to the socket at `now`, `skipped` frames after the one before.
-pub(super) fn frame(now: Time, subscription: u32, skipped: u64, picture: &LiveFrame) -> Bytes {
-    let age = picture
-        .age_us(now)
-        .map_or(u32::MAX, |age| u32::try_from(age).unwrap_or(u32::MAX - 1));
-    let mut bytes = BytesMut::with_capacity(HEADER_BYTES + picture.jpeg.len());
-    bytes.put_u8(VERSION);
-    bytes.put_u8(FRAME);
-    bytes.put_u16(HEADER_BYTES as u16);
-    bytes.put_u32(subscription);
-    bytes.put_u64(picture.id.epoch);
-    bytes.put_u64(picture.id.number);
-    bytes.put_i64(picture.captured_us.unwrap_or(i64::MIN));
-    bytes.put_i64(picture.captured_utc_us());
-    bytes.put_u32(age);
-    bytes.put_u32(u32::try_from(skipped).unwrap_or(u32::MAX));
-    let (width, height) = picture.size();
-    bytes.put_u16(u16::try_from(width).unwrap_or(u16::MAX));
-    bytes.put_u16(u16::try_from(height).unwrap_or(u16::MAX));
-    bytes.put_u32(0);
-    bytes.put_slice(&picture.jpeg);
-    bytes.freeze()
+/// The message of a frame that is handed to the socket at `now`.
+pub(super) fn frame(now: Time, subscription: u32, content: Content, arrival: &Arrival) -> Bytes {
+    let frame = &arrival.frame;
+    let age = frame.age_us(now);
+    let pixels = |length: u32| u16::try_from(length).unwrap_or(u16::MAX);
+    let count = |frames: u64| u32::try_from(frames).unwrap_or(u32::MAX);
+    let head = FrameMessage {
+        content,
+        subscription,
+        id: frame.id,
+        captured_us: frame.captured_us,
+        captured_utc_us: frame.captured_utc_us(),
+        age_us: age.map(|age| u32::try_from(age).unwrap_or(u32::MAX - 1)),
+        skipped: count(arrival.skipped),
+        superseded: count(arrival.superseded.min(arrival.skipped)),
+        size: (pixels(frame.size().0), pixels(frame.size().1)),
+    };
+
+    let bytes = match content {
+        Content::Jpeg => &frame.jpeg,
+        Content::Frame => &frame.body,
+    };
+
+    let mut message = BytesMut::with_capacity(HEADER_BYTES + bytes.len());
+    message.put_slice(&head.to_bytes());
+    message.put_slice(bytes);
+    message.freeze()
 }
 
 #[cfg(test)]
@@ -168,18 +165,30 @@ mod tests {
     fn a_frame_has_its_header_before_the_picture() {
         let mut picture = picture_of("cam", 9);
         picture.captured_us = Some(1_000);
-        let bytes = frame(Time::from_nanos(1_500_000), 7, 3, &picture);
+        let mut arrival = Arrival {
+            superseded: 2,
+            skipped: 3,
+            ..Arrival::first(picture)
+        };
+
+        let now = Time::from_nanos(1_500_000);
+        let bytes = frame(now, 7, Content::Jpeg, &arrival);
         let mut expected = vec![
             1, 1, 0, 56, 0, 0, 0, 7, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0, 0, 0, 9,
         ];
         expected.extend(1_000_i64.to_be_bytes());
         expected.extend(1_800_000_000_000_042_i64.to_be_bytes());
-        expected.extend([0, 0, 0x01, 0xf4, 0, 0, 0, 3, 5, 0, 2, 0xd0, 0, 0, 0, 0]);
+        expected.extend([0, 0, 0x01, 0xf4, 0, 0, 0, 3, 5, 0, 2, 0xd0, 0, 0, 0, 2]);
         assert_eq!(bytes[..HEADER_BYTES], expected);
         assert_eq!(&bytes[HEADER_BYTES..], b"JPEG");
-        picture.captured_us = None;
-        let unknown = frame(Time::default(), 7, 3, &picture);
+
+        let mut picture = picture_of("cam", 9);
+        picture.body = Bytes::from_static(b"BODY");
+        arrival = Arrival::first(picture);
+        let unknown = frame(Time::default(), 7, Content::Frame, &arrival);
+        assert_eq!(unknown[1], 2);
         assert_eq!(unknown[24..32], i64::MIN.to_be_bytes());
         assert_eq!(unknown[40..44], u32::MAX.to_be_bytes());
+        assert_eq!(&unknown[HEADER_BYTES..], b"BODY");
     }
 }

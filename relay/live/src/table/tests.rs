@@ -114,6 +114,7 @@ impl Rig {
 
     fn status(&self, at: Time, streams: &[(&str, bool)]) {
         let entry = |(name, source_gone): &(&str, bool)| StreamEntry {
+            clock: None,
             name: name.parse().unwrap(),
             size: (2, 1),
             rate_millihertz: 0,

@@ -1,0 +1,267 @@
+//! The session of a viewer over TCP: it joins, keeps its session, reports and sends detections by the control datagrams of
+//! UDP, each in a binary message, and is answered so. Its frames are those of a subscription, and come by credit. On the
+//! HTTP thread.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::ws::Message;
+use fanlight_live::{ClientDetections, ClientHandle, StreamEntry, StreamTable};
+use fanlight_proto::clock::Time;
+use fanlight_proto::datagram::{ToRelay, ToViewer, VERSION};
+use fanlight_proto::limits::{KEEP_ALIVE_INTERVAL, SESSION_IDLE};
+use fanlight_proto::message::{
+    Accept, Detection, Detections, Join, KeepAlive, Pulse, Refusal, Refuse, Report, StreamName,
+};
+
+use super::subscription::Subscription;
+use super::{Session, error};
+
+/// What is kept of a viewer.
+#[derive(Debug)]
+pub(super) struct Viewer {
+    /// What its operator calls it.
+    pub(super) name: String,
+    /// Where it is.
+    address: SocketAddr,
+    /// It wants no frames at present.
+    pub(super) paused: bool,
+    /// Frames that the relay had and it was not ready for.
+    pub(super) skipped: u64,
+    report: Report,
+    /// The last message of detections, without them.
+    told: Detections,
+}
+
+impl Session {
+    /// Does what a control datagram says, and gives what is to be answered.
+    pub(super) fn answer_viewer(&mut self, now: Time, datagram: &[u8]) -> Vec<Message> {
+        let answer = match ToRelay::parse(datagram) {
+            Ok(ToRelay::Join(join)) => Some(self.join(now, join)),
+            Ok(ToRelay::KeepAlive(id, said)) => Some(self.keep_alive(now, id, &said)),
+            Ok(ToRelay::Detections(id, said)) => {
+                self.pass_detections(id, said);
+                None
+            }
+            Ok(ToRelay::Goodbye(id, _)) => {
+                self.leave(id);
+                None
+            }
+            Ok(ToRelay::Repair(..) | ToRelay::Sealed(..)) | Err(_) => {
+                let what = "a binary message is a control datagram of a viewer: see PROTOCOL.md";
+                return vec![error(None, "bad_message", what)];
+            }
+        };
+
+        answer.as_ref().map(encoded).into_iter().collect()
+    }
+
+    /// What a viewer is told at once when something of its stream has changed; none on a connection without one.
+    pub(super) fn news(&self, now: Time) -> Option<Message> {
+        let subscription = self.subscriptions.iter().find(|it| it.viewer.is_some())?;
+        Some(encoded(&self.pulse(now, subscription, 0)))
+    }
+
+    /// Tells the source that a viewer has gone.
+    pub(super) fn leave_all(&mut self) {
+        let gone = self
+            .subscriptions
+            .extract_if(.., |subscription| subscription.viewer.is_some());
+        for subscription in gone {
+            tell(self.app.output.table(), &subscription, Vec::new(), true);
+        }
+    }
+
+    fn join(&mut self, now: Time, join: Join) -> ToViewer<'static> {
+        let table = self.app.output.table();
+        let status = table.status();
+        let refuse = |refusal, message: String| {
+            ToViewer::Refuse(Refuse {
+                nonce: join.nonce,
+                refusal: Refusal::into(refusal),
+                message,
+                retry_after_ms: 0,
+            })
+        };
+
+        if join.version != VERSION {
+            let message = format!("this relay speaks version {VERSION}");
+            return refuse(Refusal::Version, message);
+        }
+
+        if join.list {
+            return ToViewer::Accept(Accept {
+                nonce: join.nonce,
+                streams: status.streams.iter().map(StreamEntry::info).collect(),
+                total_streams: u32::try_from(status.streams.len()).unwrap_or(u32::MAX),
+                ..Accept::default()
+            });
+        }
+
+        let named = join.stream.parse::<StreamName>().ok();
+        let wanted = if join.stream.is_empty() {
+            table.first(now)
+        } else {
+            named
+        };
+
+        let entry = wanted.and_then(|name| table.entry(&name));
+        let Some(entry) = entry else {
+            return match status.streams.is_empty() {
+                true => refuse(Refusal::NoStreams, "no stream yet".to_owned()),
+                false => refuse(Refusal::NoSuchStream, format!("no stream {}", join.stream)),
+            };
+        };
+
+        ToViewer::Accept(Accept {
+            nonce: join.nonce,
+            session: self.open(&entry, join.name, join.paused).into(),
+            stream: Some(entry.info()),
+            keep_alive_ms: KEEP_ALIVE_INTERVAL.as_millis() as u32,
+            idle_timeout_ms: SESSION_IDLE.as_millis() as u32,
+            ..Accept::default()
+        })
+    }
+
+    /// The session of the viewer: the one that it has, or another one if it wants another stream now.
+    fn open(&mut self, entry: &StreamEntry, name: String, paused: bool) -> u32 {
+        let mut known = self.subscriptions.iter().filter(|it| it.viewer.is_some());
+        if let Some(known) = known.find(|subscription| subscription.stream == entry.name) {
+            return known.id;
+        }
+
+        self.leave_all();
+        let is_free = |id: &u32| self.subscriptions.iter().all(|it| it.id != *id);
+        let id = (1..).find(is_free).unwrap_or(u32::MAX);
+        let viewer = Viewer {
+            name,
+            address: self.address,
+            paused,
+            skipped: 0,
+            report: Report::default(),
+            told: Detections::default(),
+        };
+
+        let mut subscription = Subscription::for_viewer(id, entry.name.clone(), viewer);
+        subscription.attach(&self.app.output, self.address, &self.charge, &self.wake);
+        tell(self.app.output.table(), &subscription, Vec::new(), false);
+        self.subscriptions.push(subscription);
+        id
+    }
+
+    fn keep_alive(&mut self, now: Time, id: u64, said: &KeepAlive) -> ToViewer<'static> {
+        let mut pauses = false;
+        if let Some(subscription) = self.viewer_mut(id)
+            && let Some(viewer) = &mut subscription.viewer
+        {
+            pauses = said.paused && !viewer.paused;
+            viewer.paused = said.paused;
+            viewer.report = said.report.unwrap_or(viewer.report);
+        }
+
+        if let Some(subscription) = self.viewer(id) {
+            if let (Some(client), Some(report)) = (subscription.client(), said.report) {
+                client.report_viewer(now, report);
+            }
+
+            if pauses || said.report.is_some() {
+                tell(self.app.output.table(), subscription, Vec::new(), pauses);
+            }
+        }
+
+        match self.viewer(id) {
+            Some(subscription) => self.pulse(now, subscription, said.sent_us),
+            None => ToViewer::Reset(id),
+        }
+    }
+
+    fn pulse(&self, now: Time, subscription: &Subscription, echo_us: u64) -> ToViewer<'static> {
+        let id = subscription.id.into();
+        let table = self.app.output.table();
+        let Some(entry) = table.entry(&subscription.stream) else {
+            return ToViewer::Reset(id);
+        };
+
+        let client = subscription.client().map(ClientHandle::number);
+        let verdict = client.and_then(|client| table.status().verdicts.get(&client).copied());
+        let pulse = Pulse {
+            echo_us,
+            relay_us: now.as_micros(),
+            status: Some(entry.status()),
+            frames_skipped: subscription
+                .viewer
+                .as_ref()
+                .map_or(0, |viewer| viewer.skipped),
+            source_clock: entry.clock,
+            verdict,
+            ..Pulse::default()
+        };
+
+        ToViewer::Pulse(id, pulse)
+    }
+
+    fn pass_detections(&mut self, id: u64, said: Detections) {
+        let table = Arc::clone(self.app.output.table());
+        let Some(subscription) = self.viewer_mut(id) else {
+            return;
+        };
+
+        let mut told = said;
+        let detections = std::mem::take(&mut told.detections);
+        if let Some(viewer) = &mut subscription.viewer {
+            viewer.told = told;
+        }
+        tell(&table, subscription, detections, false);
+    }
+
+    fn leave(&mut self, id: u64) {
+        if self.viewer(id).is_some() {
+            self.leave_all();
+        }
+    }
+
+    fn viewer(&self, id: u64) -> Option<&Subscription> {
+        self.subscriptions
+            .iter()
+            .find(|it| u64::from(it.id) == id && it.viewer.is_some())
+    }
+
+    fn viewer_mut(&mut self, id: u64) -> Option<&mut Subscription> {
+        self.subscriptions
+            .iter_mut()
+            .find(|it| u64::from(it.id) == id && it.viewer.is_some())
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.leave_all();
+    }
+}
+
+/// Leaves for the engine, which tells the source, what there is to tell of a viewer.
+fn tell(table: &StreamTable, subscription: &Subscription, detections: Vec<Detection>, left: bool) {
+    let (Some(viewer), Some(client)) = (&subscription.viewer, subscription.client()) else {
+        return;
+    };
+
+    table.put_detections(ClientDetections {
+        client: client.number(),
+        name: viewer.name.clone(),
+        address: viewer.address,
+        stream: subscription.stream.clone(),
+        report: viewer.report,
+        detections: Detections {
+            detections,
+            ..viewer.told.clone()
+        },
+        knows_clocks: true,
+        left,
+    });
+}
+
+fn encoded(answer: &ToViewer<'_>) -> Message {
+    let mut datagram = Vec::new();
+    answer.encode(&mut datagram);
+    Message::Binary(datagram.into())
+}
