@@ -25,7 +25,6 @@ use anyhow::{Context as _, bail};
 use fanlight_daemon::{Context, Program, descriptors};
 use fanlight_viewer::config::{self, Config};
 use fanlight_viewer::engine::LinkState;
-use fanlight_viewer::found_relays::FoundRelays;
 use fanlight_viewer::udp::Route;
 pub use flags::Load;
 pub use report::{FanOutAges, Frames, Interruptions, Processor, Processors, Report, Sessions};
@@ -103,12 +102,8 @@ fn looked_up(relay: &str) -> anyhow::Result<SocketAddr> {
 fn plan(config: &Config, load: &Load, relays: &[SocketAddr]) -> anyhow::Result<Plan> {
     let route = Route {
         relays: relays.iter().map(ToString::to_string).collect(),
-        found: FoundRelays::default(),
-        accesses: config::accesses(config)?,
-        receive_buffer: config.receive_buffer,
-        multicast: config.multicast == config::Multicast::Auto,
         capture: None,
-        own: None,
+        ..config::route(config)?
     };
 
     let engine = config::engine(config, &route)?;

@@ -1,36 +1,49 @@
 //! The viewer's settings and flags.
 
 mod record_flags;
+mod relays;
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use clap::{Args, ValueEnum};
 use fanlight_daemon::config;
 use fanlight_daemon::keys::KeyPath;
-use fanlight_proto::handshake::{PublicKey, ViewerAccess};
+use fanlight_proto::handshake::PublicKey;
 use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_VIEWER_NAME, REKEY_INTERVAL};
 use fanlight_proto::message::StreamName;
 
-use crate::engine::{self, EngineConfig, MAX_PATHS, Request};
-use crate::found_relays::{AUTO, LOCAL};
+use crate::engine::{self, EngineConfig, Request};
+use crate::tcp::Fingerprint;
 use crate::track::{Format, Kind, MAX_TRACKERS, Plan, Target};
 use crate::udp::Route;
 pub use record_flags::RecordFlags;
+pub use relays::{Transport, is_auto, looks, relays, route};
 
 /// Settings of a viewer.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
     /// The relay to ask: host:port. A host name is looked up again whenever the relay does not answer.
     /// Several, up to four: a frame is put together from what any of them sends. auto: the one of this host, at port 5004,
-    /// or else one that announces itself on the network and lets this viewer in; with key_file, two of them.
+    /// or else one that announces itself on the network and lets this viewer in; with key_file, two of them. Where UDP
+    /// does not get through: ws://host:port or wss://host:port, the address of the relay's HTTP. Of a host that is named
+    /// both ways the second is used while UDP fails.
     #[arg(default_value = "auto")]
     pub relay: Vec<String>,
     /// Whether relay auto looks on the network (mDNS); else it stands for 127.0.0.1:5004.
     #[arg(default_value_t = true)]
     pub discovery: bool,
+    /// Which of the relays' addresses to use: auto (UDP where it is named, and TCP where only that is, or while UDP
+    /// fails), udp or tcp.
+    #[arg(default_value_t = Transport::Auto)]
+    pub transport: Transport,
+    /// The file of the token to show to relays over TCP, or credential:NAME. Unset: none.
+    pub relay_token_file: Option<KeyPath>,
+    /// The certificates, in PEM, that sign those of relays at wss:// addresses. Unset: those of this host.
+    pub relay_ca_file: Option<PathBuf>,
+    /// The SHA-256 fingerprints of the relays' own certificates: then these alone are trusted, whoever signed them.
+    pub relay_certificate: Vec<Fingerprint>,
     /// What several relays are for: both (all send, so that no frame is lost while one of them does) or standby
     /// (one sends, and the others begin when it falters).
     #[arg(default_value_t = Redundancy::Both)]
@@ -94,58 +107,6 @@ impl Default for Config {
     }
 }
 
-/// Whether the relays are those that are found.
-#[must_use]
-pub fn is_auto(config: &Config) -> bool {
-    config.relay == [AUTO]
-}
-
-/// Whether it looks for them on the network.
-#[must_use]
-pub fn looks(config: &Config) -> bool {
-    is_auto(config) && config.discovery
-}
-
-/// The relays by name. Of those that are found a second one is asked too when they have keys: without, anybody could
-/// pose as one and mix in pictures.
-#[must_use]
-pub fn relays(config: &Config) -> Vec<String> {
-    match (is_auto(config), config.discovery, &config.key_file) {
-        (true, false, _) => vec![LOCAL.to_string()],
-        (true, true, Some(_)) => vec![AUTO.to_owned(); config.relay_key.len().clamp(2, MAX_PATHS)],
-        _ => config.relay.clone(),
-    }
-}
-
-/// What to show to each of the relays.
-///
-/// # Errors
-/// When a key cannot be read.
-pub fn accesses(config: &Config) -> anyhow::Result<Vec<ViewerAccess>> {
-    let relays = relays(config).len();
-    let Some(file) = &config.key_file else {
-        return Ok(vec![ViewerAccess::Open; relays]);
-    };
-
-    if config.relay_key.is_empty() {
-        return Ok(vec![ViewerAccess::Psk(file.shared()?); relays]);
-    }
-
-    let own = file.private()?;
-    let access = |relay: &PublicKey| ViewerAccess::Keys {
-        own: own.clone(),
-        relay: *relay,
-    };
-
-    Ok(config
-        .relay_key
-        .iter()
-        .cycle()
-        .take(relays)
-        .map(access)
-        .collect())
-}
-
 /// The trackers to be run; none unless they are asked for, by what to look for or by a command.
 #[must_use]
 pub fn trackers(config: &Config) -> Option<Plan> {
@@ -174,7 +135,7 @@ pub fn engine(config: &Config, route: &Route) -> anyhow::Result<EngineConfig> {
         receive_capacity: route
             .receive_capacity()
             .context("there is no UDP socket to be had")?,
-        paths: route.accesses.clone(),
+        paths: route.carriers(),
         redundancy: config.redundancy.into(),
         rekey_interval: REKEY_INTERVAL,
     })
@@ -262,39 +223,7 @@ const MIN_RECEIVE_BUFFER: usize = 16 << 10;
 /// # Errors
 /// In a sentence that names the key.
 pub fn check(config: &Config) -> anyhow::Result<()> {
-    for relay in config.relay.iter().filter(|_| !is_auto(config)) {
-        let (host, port) = relay.rsplit_once(':').unwrap_or_default();
-        if host.is_empty() || port.parse::<u16>().is_err() {
-            bail!(
-                "`relay` is {relay:?}; it must be host:port, such as 127.0.0.1:5004 or [fe80::1]:5004, or auto alone"
-            );
-        }
-    }
-
-    let relays = config.relay.len();
-    ensure!(
-        (1..=MAX_PATHS).contains(&relays),
-        "`relay` names {relays} relays; it must be 1 to {MAX_PATHS}"
-    );
-
-    let distinct: BTreeSet<_> = config.relay.iter().collect();
-    ensure!(
-        distinct.len() == relays,
-        "`relay` names the same relay twice: {}",
-        config.relay.join(", ")
-    );
-
-    let keys = config.relay_key.len();
-    ensure!(
-        keys <= 1 || keys == relays || is_auto(config) && keys <= MAX_PATHS,
-        "`relay_key` has {keys} keys for {relays} relays; it must be one, or one each"
-    );
-
-    ensure!(
-        keys == 0 || config.key_file.is_some(),
-        "`relay_key` needs `key_file`, the viewer's own private key"
-    );
-
+    relays::check(config)?;
     let limit = config.max_frame_bytes;
     ensure!(
         (1..=MAX_FRAME_BYTES).contains(&limit),
@@ -360,8 +289,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
-    use fanlight_proto::handshake::{PrivateKey, SharedKey};
-    use fanlight_proto::message::Access;
+    use fanlight_proto::handshake::PrivateKey;
 
     use super::*;
 
@@ -501,47 +429,6 @@ mod tests {
 
     fn key_file() -> KeyPath {
         "/etc/fanlight/viewer.key".parse().unwrap()
-    }
-
-    #[test]
-    fn a_key_file_is_shared_or_with_the_relays_keys_the_viewers_own() {
-        let folder = tempfile::tempdir().unwrap();
-        let write = |name, line: &str| {
-            let path = folder.path().join(name);
-            fanlight_daemon::keys::write(&path, line).unwrap();
-            Some(path.to_str().unwrap().parse::<KeyPath>().unwrap())
-        };
-
-        let shared = write("shared", &SharedKey::new([2; 32]).to_text());
-        let private = write("private", &PrivateKey::new([3; 32]).to_text());
-        let relay = vec!["a:1".to_owned(), "b:2".to_owned()];
-        let kinds = |key_file: &Option<KeyPath>, relay_key| {
-            let config = Config {
-                relay: relay.clone(),
-                key_file: key_file.clone(),
-                relay_key,
-                ..Config::default()
-            };
-
-            check(&config).unwrap();
-            accesses(&config)
-                .map(|accesses| accesses.iter().map(ViewerAccess::kind).collect::<Vec<_>>())
-        };
-
-        assert_eq!(kinds(&None, Vec::new()).unwrap(), [Access::Open; 2]);
-        assert_eq!(kinds(&shared, Vec::new()).unwrap(), [Access::Psk; 2]);
-        assert_eq!(kinds(&private, vec![public()]).unwrap(), [Access::Keys; 2]);
-        assert_eq!(
-            kinds(&private, vec![public(); 2]).unwrap(),
-            [Access::Keys; 2]
-        );
-
-        assert!(
-            kinds(&private, Vec::new()).is_err(),
-            "a private key is not to be shared"
-        );
-
-        assert!(kinds(&shared, vec![public()]).is_err());
     }
 
     #[test]

@@ -5,6 +5,8 @@
 
 mod detections;
 mod display;
+mod fallback;
+mod frame_tally;
 mod group;
 mod join_attempt;
 mod link_state;
@@ -14,6 +16,7 @@ mod repair;
 mod session;
 mod standby;
 mod summary;
+mod tcp;
 #[cfg(test)]
 mod tests;
 mod totals;
@@ -33,6 +36,8 @@ use fanlight_proto::secrets::Secrets;
 pub use detections::DetectionCounts;
 use detections::DetectionSender;
 use display::DisplayMonitor;
+use fallback::Fallback;
+pub use fallback::Transport;
 use join_attempt::SplitMix64;
 pub use link_state::{LinkState, state_word};
 use path::Path;
@@ -63,6 +68,19 @@ pub enum Redundancy {
     Standby,
 }
 
+/// How a path reaches its relay.
+#[derive(Clone, Debug)]
+pub enum Carrier {
+    /// By datagrams, with this proof of access.
+    Udp(ViewerAccess),
+    /// By a connection, which carries frames whole. It replaces the path `instead_of` over UDP to the same relay while
+    /// that brings nothing; none: it is there all the time.
+    Tcp {
+        /// The number of that path.
+        instead_of: Option<usize>,
+    },
+}
+
 /// How an [`Engine`] behaves.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
@@ -74,8 +92,8 @@ pub struct EngineConfig {
     pub max_frame_bytes: usize,
     /// Datagrams that the socket holds, for the relay to pace by.
     pub receive_capacity: u32,
-    /// What to show to each relay, 1 to [`MAX_PATHS`] of them; the paths are numbered from 0.
-    pub paths: Vec<ViewerAccess>,
+    /// How to reach each relay, 1 to [`MAX_PATHS`] of them; the paths are numbered from 0.
+    pub paths: Vec<Carrier>,
     /// What more than one is for.
     pub redundancy: Redundancy,
     /// A sealed session has a new handshake after so long at most; usually [`REKEY_INTERVAL`].
@@ -100,6 +118,10 @@ pub enum Output {
     JoinGroup(usize, SocketAddrV4),
     /// Path `.0` has no group any more.
     LeaveGroup(usize),
+    /// The relay of path `.0` may send `.2` more frames for subscription `.1`.
+    Credit(usize, u32, u32),
+    /// Pictures of a relay that can be reached by both are sought by this from now on, and why.
+    Transport(Transport, &'static str),
 }
 
 /// What all paths have in common.
@@ -137,6 +159,7 @@ pub struct Engine {
     shared: Shared,
     paths: Vec<Path>,
     standby: Option<Standby>,
+    fallbacks: Vec<Fallback>,
     reassembly: Reassembly,
     /// What sessions that have ended withheld.
     withheld_before: Withheld,
@@ -158,18 +181,21 @@ impl Engine {
         config
             .name
             .truncate(config.name.floor_char_boundary(MAX_VIEWER_NAME));
-        let mut accesses = std::mem::take(&mut config.paths);
-        accesses.truncate(MAX_PATHS);
-        let standby = config.redundancy == Redundancy::Standby && accesses.len() > 1;
+        let mut carriers = std::mem::take(&mut config.paths);
+        carriers.truncate(MAX_PATHS);
+        let fallbacks = Fallback::of(&carriers);
+        let relays = carriers.len() - fallbacks.len();
+        let standby = config.redundancy == Redundancy::Standby && relays > 1;
         let mut secrets = Secrets::new(seed);
         let mut rng = SplitMix64::new(secrets.number());
-        let paths = accesses.into_iter().enumerate();
+        let paths = carriers.into_iter().enumerate();
         Self {
             reassembly: Reassembly::new(config.max_frame_bytes.min(MAX_FRAME_BYTES)),
             paths: paths
-                .map(|(at, access)| Path::new(at, access, rng.next(), standby && at > 0))
+                .map(|(at, carrier)| Path::new(at, carrier, rng.next(), standby && at > 0))
                 .collect(),
             standby: standby.then(Standby::default),
+            fallbacks,
             shared: Shared {
                 config,
                 rng,
@@ -231,6 +257,7 @@ impl Engine {
             standby.on_tick(now, &mut self.paths);
         }
 
+        self.fall_back(now);
         let total = self.total_report(now);
         for path in &mut self.paths {
             path.on_tick(now, &mut self.shared, &total);
@@ -247,7 +274,7 @@ impl Engine {
         let repair = self
             .reassembly
             .deadline()
-            .filter(|_| self.paths.iter().any(Path::is_active));
+            .filter(|_| self.paths.iter().any(Path::repairs));
 
         let standby = self
             .standby
@@ -260,6 +287,7 @@ impl Engine {
                 [
                     repair,
                     standby,
+                    self.fallback_due(),
                     self.detections_due(),
                     self.link_state_until,
                 ]
@@ -286,8 +314,9 @@ impl Engine {
 
     /// Ends the sessions; what is still to be sent comes from [`Engine::poll_output`].
     pub fn leave(&mut self) {
-        for path in &mut self.paths {
-            path.leave(&mut self.shared);
+        for at in 0..self.paths.len() {
+            self.retire_session(at);
+            self.paths[at].leave(&mut self.shared);
         }
     }
 
@@ -313,6 +342,7 @@ impl Engine {
         Summary {
             stream: self.stream.clone(),
             joins: self.joins(),
+            transport: self.transport(),
             datagrams: sum(|path| path.datagrams),
             bytes: sum(|path| path.bytes),
             foreign: self.foreign,

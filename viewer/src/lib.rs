@@ -16,6 +16,7 @@ pub mod picture;
 pub mod record;
 pub mod scene;
 pub mod stats;
+pub mod tcp;
 pub mod trace;
 pub mod track;
 pub mod udp;

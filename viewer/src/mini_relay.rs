@@ -38,7 +38,7 @@ pub(crate) struct MiniRelay {
     pub(crate) consent: u64,
     paused: bool,
     withhold: u64,
-    withheld: u64,
+    pub(crate) withheld: u64,
     pub(crate) sequence: u64,
     ring: Vec<(FrameId, Vec<Vec<u8>>)>,
     /// Whom it lets in, and what seals the session and the media of whom it has let in.

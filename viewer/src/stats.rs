@@ -21,7 +21,7 @@ use fanlight_proto::message::{Ball, CanaryStatus, FrameId, NotShown, StreamName}
 use fanlight_proto::reassembly::Losses;
 use parking_lot::Mutex;
 
-use crate::engine::{LinkState, Presentation, Summary};
+use crate::engine::{LinkState, Presentation, Summary, Transport};
 use crate::track::Tracking;
 pub use canary::Canary;
 pub use clock::{Captured, Clock};
@@ -29,12 +29,16 @@ pub use histogram::Histogram;
 pub use report::millis;
 pub use report::{
     Decoding, Frames, LinkStateChange, Lost, Path, Percentiles, Repairs, Report, Stages,
+    TransportChange,
 };
 pub use stage_timings::{Observation, StageTimings};
 pub use verdict::VerdictSummary;
 
 /// Frames between decoder and screen whose facts are remembered: one in the slot, one on its way, and room.
 const MAX_IN_FLIGHT: usize = 8;
+
+/// Changes between UDP and TCP that a report lists; older ones are forgotten.
+const MAX_TRANSPORT_CHANGES: usize = 100;
 
 /// Link state changes that a report lists; older ones are forgotten and counted.
 const MAX_LINK_STATE_CHANGES: usize = 1000;
@@ -107,6 +111,8 @@ pub struct SecondSummary {
     pub verdict: Option<VerdictSummary>,
     /// For how long no new frame was shown; set when that makes the other figures out of date.
     pub silence: Option<Duration>,
+    /// What pictures come by.
+    pub transport: Transport,
 }
 
 /// Figures are out of date when no new frame was shown for so long, or for [`STALE_INTERVALS`] of a slow stream.
@@ -140,6 +146,7 @@ struct Inner {
     link_state: LinkState,
     changes: VecDeque<(Duration, LinkState)>,
     changes_forgotten: u64,
+    transports: VecDeque<(Duration, Transport, &'static str)>,
     second: Second,
     canary: Option<Canary>,
 }
@@ -203,6 +210,16 @@ impl Counters {
 
         inner.changes.push_back((since, link_state.clone()));
         inner.link_state = link_state.clone();
+    }
+
+    /// Takes what pictures come by from `now` on, and why.
+    pub fn on_transport(&self, now: Time, transport: Transport, why: &'static str) {
+        let mut inner = self.0.lock();
+        let since = now.saturating_since(inner.started);
+        if inner.transports.len() == MAX_TRANSPORT_CHANGES {
+            inner.transports.pop_front();
+        }
+        inner.transports.push_back((since, transport, why));
     }
 
     /// A complete frame was displaced by a newer one or by a card.
@@ -286,6 +303,7 @@ impl Counters {
         if let Some(silence) = inner.silence(now) {
             return SecondSummary {
                 silence: Some(silence),
+                transport: inner.summary.transport,
                 ..SecondSummary::default()
             };
         }
@@ -296,6 +314,7 @@ impl Counters {
             age: (median_us > 0).then(|| Duration::from_micros(median_us.into())),
             verdict: inner.verdict(),
             silence: None,
+            transport: inner.summary.transport,
         }
     }
 
@@ -329,7 +348,8 @@ impl Counters {
 
     /// Ends the present second and describes it in one line, such as
     /// `30.0 fps  age 4.1/6.0/8.2 ms  lost 0  25.6 Mbit/s  lobby live`; the ages are p50, p95 and p99. The source's
-    /// verdict on this screen follows, if there is one: `right 0.21 px 34 ms`.
+    /// verdict on this screen follows, if there is one: `right 0.21 px 34 ms`; and before it ` by tcp` when not all
+    /// comes by UDP.
     #[must_use]
     pub fn line(&self, now: Time) -> String {
         self.0.lock().line(now)
@@ -430,6 +450,10 @@ impl Inner {
             self.losses().total(),
             self.link_state.word()
         );
+
+        if self.summary.transport != Transport::Udp {
+            let _ = write!(line, " by {}", self.summary.transport.word());
+        }
 
         // A verdict on frames that are no longer shown is out of date.
         if let Some(verdict) = self.verdict().filter(|_| self.silence(now).is_none()) {

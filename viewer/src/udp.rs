@@ -1,4 +1,5 @@
-//! The sockets and the clock around an [`Engine`]: an event loop that waits for datagrams, deadlines and the shutdown.
+//! The sockets and the clock around an [`Engine`]: an event loop that waits for datagrams, connections, deadlines and the
+//! shutdown.
 //!
 //! The viewer runs it on its socket thread, the canary on another; the load tester runs many on one.
 
@@ -20,8 +21,9 @@ use fanlight_daemon::{Shutdown, clock};
 use fanlight_proto::clock::Time;
 use fanlight_proto::handshake::ViewerAccess;
 
-use crate::engine::{Engine, Output};
+use crate::engine::{Carrier, Engine, Output};
 use crate::found_relays::{AUTO, FoundRelays, LOCAL};
+use crate::tcp::{self, RelayUrl};
 use connection::Connection;
 pub use socket::{GroBatches, Socket};
 
@@ -30,7 +32,7 @@ const BATCHES_A_TURN: usize = 8;
 
 /// What is done with the engine's outputs.
 pub trait Sink {
-    /// Takes an output other than [`Output::Send`] and those of groups; a break ends [`drive`].
+    /// Takes an output other than [`Output::Send`], [`Output::Credit`] and those of groups; a break ends [`drive`].
     fn take(&mut self, now: Time, output: Output) -> ControlFlow<()>;
 
     /// Called at the end of each turn, when all outputs are taken. Returns when the next turn is due at the latest.
@@ -40,12 +42,17 @@ pub trait Sink {
 /// How to reach the relays.
 #[derive(Clone, Debug)]
 pub struct Route {
-    /// host:port of each, or `auto` for what is found; the paths of the engine in their order.
+    /// host:port of each, `auto` for what is found, or ws://host:port for a connection; the paths of the engine in their
+    /// order.
     pub relays: Vec<String>,
     /// What is found.
     pub found: FoundRelays,
-    /// The proof of access for each.
+    /// The proof of access for each; connections need none.
     pub accesses: Vec<ViewerAccess>,
+    /// What connections show, and whom they believe.
+    pub tcp: tcp::Options,
+    /// For each connection that replaces another path while that fails: its number, and that of the path.
+    pub replaces: Vec<(usize, usize)>,
     /// Bytes to ask the kernel to keep for each socket.
     pub receive_buffer: usize,
     /// Whether to join the groups that relays offer.
@@ -63,6 +70,27 @@ impl Route {
     /// When no socket can be made.
     pub fn receive_capacity(&self) -> io::Result<u32> {
         socket::receive_capacity(self.receive_buffer)
+    }
+
+    /// How the engine's paths reach their relays.
+    #[must_use]
+    pub fn carriers(&self) -> Vec<Carrier> {
+        let instead_of = |at: usize| {
+            let mut pairs = self.replaces.iter();
+            pairs.find(|(tcp, _)| *tcp == at).map(|(_, udp)| *udp)
+        };
+
+        let carrier = |(at, relay): (usize, &String)| {
+            if tcp::is_web_address(relay) {
+                Carrier::Tcp {
+                    instead_of: instead_of(at),
+                }
+            } else {
+                let access = self.accesses.get(at).cloned();
+                Carrier::Udp(access.unwrap_or(ViewerAccess::Open))
+            }
+        };
+        self.relays.iter().enumerate().map(carrier).collect()
     }
 
     /// The relays, as text for people.
@@ -108,8 +136,11 @@ pub async fn drive_shared(
     buffers: &ReceiveBuffers,
     requests: Requests,
 ) {
-    let paths = 0..route.relays.len();
-    let connections = paths.map(|path| Connection::new(route, path)).collect();
+    let link = |(path, relay): (usize, &String)| match relay.parse::<RelayUrl>() {
+        Ok(url) => Link::Tcp(tcp::Connection::new(url, route.tcp.clone()).into()),
+        Err(_) => Link::Udp(Connection::new(route, path).into()),
+    };
+    let links = route.relays.iter().enumerate().map(link).collect();
 
     let capture = Capture::new(
         "fanlight-viewer",
@@ -122,7 +153,7 @@ pub async fn drive_shared(
     let group_changes = LogLimiter::new();
     let multicast = route.multicast;
     let mut driver = Driver {
-        connections,
+        links,
         multicast,
         failures,
         group_changes,
@@ -138,8 +169,23 @@ pub async fn drive_shared(
 #[derive(Debug, Default)]
 pub struct ReceiveBuffers(RefCell<GroBatches>);
 
+/// What a path of the engine goes by.
+enum Link {
+    Udp(Box<Connection>),
+    Tcp(Box<tcp::Connection>),
+}
+
+impl Link {
+    fn udp(&mut self) -> Option<&mut Connection> {
+        match self {
+            Self::Udp(connection) => Some(connection),
+            Self::Tcp(_) => None,
+        }
+    }
+}
+
 struct Driver<'a> {
-    connections: Vec<Connection>,
+    links: Vec<Link>,
     multicast: bool,
     failures: LogLimiter,
     group_changes: LogLimiter,
@@ -160,12 +206,7 @@ impl Driver<'_> {
             }
 
             self.capture.turn(now, || counts(now, self.engine));
-            let reconnect = self
-                .connections
-                .iter()
-                .map(|connection| connection.reconnect_due)
-                .min();
-
+            let reconnect = self.reconnect_due();
             let turn = self.sink.turn(now, self.engine);
             let due = [self.engine.next_deadline(), turn, reconnect];
             let due = due.into_iter().flatten().min().unwrap_or(now);
@@ -177,10 +218,10 @@ impl Driver<'_> {
                     let now = clock::now();
                     self.capture.on_request(now, || counts(now, self.engine));
                 }
-                () = poll_fn(|context| poll_any(&mut self.connections, context)) => {}
+                () = poll_fn(|context| poll_any(&mut self.links, context)) => {}
             }
 
-            for at in 0..self.connections.len() {
+            for at in 0..self.links.len() {
                 self.receive(at, &mut buffers.0.borrow_mut());
                 self.receive_group(at, &mut buffers.0.borrow_mut());
             }
@@ -195,21 +236,64 @@ impl Driver<'_> {
 
     /// Keeps each socket connected to an address of its relay.
     fn reconnect(&mut self, now: Time) {
-        for at in 0..self.connections.len() {
+        for at in 0..self.links.len() {
             let has_session = self.engine.has_session(at);
-            if let Err((address, error)) = self.connections[at].reconnect(now, has_session) {
-                self.warn(now, &format!("cannot send to {address}: {error}"));
-            }
+            let Some(connection) = self.links[at].udp() else {
+                self.turn_connection(now, at);
+                continue;
+            };
 
-            if let Some(problem) = self.connections[at].problem() {
+            let connected = connection.reconnect(now, has_session);
+            if let Some(problem) = connection.problem() {
                 self.engine.on_unreachable(now, at, problem.to_owned());
             }
+
+            if let Err((address, error)) = connected {
+                self.warn(now, &format!("cannot send to {address}: {error}"));
+            }
+        }
+    }
+
+    /// When [`Driver::reconnect`] has something to do.
+    fn reconnect_due(&self) -> Option<Time> {
+        let due = |(at, link): (usize, &Link)| match link {
+            Link::Udp(connection) => Some(connection.reconnect_due),
+            Link::Tcp(connection) => connection
+                .deadline()
+                .filter(|_| self.engine.wants_connection(at)),
+        };
+        self.links.iter().enumerate().filter_map(due).min()
+    }
+
+    /// Opens or closes the connection of path `at`, and takes what has come by it.
+    fn turn_connection(&mut self, now: Time, at: usize) {
+        let Link::Tcp(connection) = &mut self.links[at] else {
+            return;
+        };
+
+        let wanted = self.engine.wants_connection(at);
+        let engine = &mut *self.engine;
+        let mut problem = None;
+        connection.turn(now, wanted, &mut |event| match event {
+            tcp::Event::Connected => engine.on_connected(now, at),
+            tcp::Event::Message(message) => engine.on_message_of(now, at, &message),
+            tcp::Event::Part => engine.on_part(now, at),
+            tcp::Event::Disconnected => engine.on_disconnected(now, at),
+            tcp::Event::Failed(failure) => problem = Some(failure),
+        });
+
+        match problem {
+            Some(tcp::Failure::Unreachable(why)) => self.engine.on_unreachable(now, at, why),
+            Some(tcp::Failure::Rejected(why)) => self.engine.on_rejected(now, at, why),
+            None => {}
         }
     }
 
     fn receive(&mut self, at: usize, batches: &mut GroBatches) {
         for _ in 0..BATCHES_A_TURN {
-            let connection = &mut self.connections[at];
+            let Some(connection) = self.links[at].udp() else {
+                return self.turn_connection(clock::now(), at);
+            };
             let Some(socket) = &connection.socket else {
                 return;
             };
@@ -236,7 +320,8 @@ impl Driver<'_> {
     /// Receives what came by multicast.
     fn receive_group(&mut self, at: usize, batches: &mut GroBatches) {
         for _ in 0..BATCHES_A_TURN {
-            let Some(group) = &self.connections[at].group else {
+            let connection = self.links[at].udp();
+            let Some(group) = connection.and_then(|connection| connection.group.as_ref()) else {
                 return;
             };
 
@@ -260,7 +345,11 @@ impl Driver<'_> {
             return;
         }
 
-        match self.connections[at].join(group) {
+        let Some(connection) = self.links[at].udp() else {
+            return;
+        };
+
+        match connection.join(group) {
             Ok(()) => {
                 if let Some(changes) = self.group_changes.note(now) {
                     tracing::info!(changes, %group, "joined the relay's multicast group");
@@ -275,7 +364,9 @@ impl Driver<'_> {
     }
 
     fn leave(&mut self, now: Time, at: usize) {
-        if self.connections[at].group.take().is_some()
+        let connection = self.links[at].udp();
+        let group = connection.and_then(|connection| connection.group.take());
+        if group.is_some()
             && let Some(changes) = self.group_changes.note(now)
         {
             tracing::info!(changes, "left the relay's multicast group");
@@ -285,20 +376,10 @@ impl Driver<'_> {
     fn drain_outputs(&mut self, now: Time) -> ControlFlow<()> {
         while let Some(output) = self.engine.poll_output() {
             match output {
-                Output::Send(at, datagram) => {
-                    // A full send buffer loses the datagram, as a network does.
-                    let Some(socket) = self
-                        .connections
-                        .get(at)
-                        .and_then(|connection| connection.socket.as_ref())
-                    else {
-                        continue;
-                    };
-
-                    self.capture
-                        .note(now, Direction::Out, socket.address(), &datagram);
-                    if let Err(error) = socket.send(&datagram) {
-                        self.failed(at, &error);
+                Output::Send(at, datagram) => self.send(now, at, datagram),
+                Output::Credit(at, subscription, count) => {
+                    if let Some(Link::Tcp(connection)) = self.links.get_mut(at) {
+                        connection.give_credit(subscription, count);
                     }
                 }
                 Output::JoinGroup(at, group) => self.join(now, at, group),
@@ -310,10 +391,28 @@ impl Driver<'_> {
         ControlFlow::Continue(())
     }
 
+    fn send(&mut self, now: Time, at: usize, datagram: Vec<u8>) {
+        let socket = match &mut self.links[at] {
+            Link::Tcp(connection) => return connection.send(datagram),
+            Link::Udp(connection) => &connection.socket,
+        };
+
+        // A full send buffer loses the datagram, as a network does.
+        let Some(socket) = socket else { return };
+        self.capture
+            .note(now, Direction::Out, socket.address(), &datagram);
+        if let Err(error) = socket.send(&datagram) {
+            self.failed(at, &error);
+        }
+    }
+
     /// The kernel or the relay's host says that datagrams cannot be delivered.
     fn failed(&mut self, at: usize, error: &io::Error) {
         let now = clock::now();
-        let connection = &self.connections[at];
+        let Some(connection) = self.links[at].udp() else {
+            return;
+        };
+
         let address = connection.socket.as_ref().map(Socket::address);
         let address = address.map_or_else(String::new, |address| address.to_string());
         let why = match error.kind() {
@@ -333,7 +432,9 @@ impl Driver<'_> {
 
         self.engine.on_unreachable(now, at, why);
         self.engine.on_refused(now, at);
-        self.connections[at].try_next_address(now);
+        if let Some(connection) = self.links[at].udp() {
+            connection.try_next_address(now);
+        }
     }
 
     fn warn(&mut self, now: Time, what: &str) {
@@ -368,11 +469,15 @@ fn counts(now: Time, engine: &Engine) -> Vec<u64> {
     ]
 }
 
-/// Ready when a socket can be read or a relay has moved, which is noted.
-fn poll_any(connections: &mut [Connection], context: &mut task::Context<'_>) -> Poll<()> {
+/// Ready when a socket can be read, a connection has changed or a relay has moved, which is noted.
+fn poll_any(links: &mut [Link], context: &mut task::Context<'_>) -> Poll<()> {
     let mut ready = Poll::Pending;
-    for connection in connections {
-        if connection.poll(context).is_ready() {
+    for link in links {
+        let polled = match link {
+            Link::Udp(connection) => connection.poll(context),
+            Link::Tcp(connection) => connection.poll(context),
+        };
+        if polled.is_ready() {
             ready = Poll::Ready(());
         }
     }

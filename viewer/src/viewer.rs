@@ -31,7 +31,6 @@ use fanlight_proto::clock::Time;
 
 use crate::config::{self, Config, Extra};
 use crate::engine::{Engine, EngineConfig, LinkState};
-use crate::found_relays::FoundRelays;
 use crate::record::Plan;
 use crate::scene::SceneSlot;
 use crate::stats::{Counters, Report};
@@ -97,7 +96,7 @@ pub fn run(
     plan: Option<Plan>,
     context: &Context,
 ) -> anyhow::Result<Option<Report>> {
-    let route = route(config)?;
+    let route = config::route(config)?;
     if extra.list {
         let name = config::screen_name(config);
         let table = if config::looks(config) {
@@ -109,6 +108,7 @@ pub fn run(
         return Ok(None);
     }
 
+    let relays = route.name();
     let began = clock::now();
     let counters = Arc::new(Counters::new(began));
     let mut presenter = Presenter::new(Arc::clone(&counters), extra.trace.as_deref())?;
@@ -145,7 +145,7 @@ pub fn run(
     let report = Report {
         tracking,
         recording,
-        ..counters.report(clock::now(), &config.relay.join(", "))
+        ..counters.report(clock::now(), &relays)
     };
 
     write_files(extra, &report, &presenter)?;
@@ -167,20 +167,6 @@ fn check_shown(full_duration: Option<Duration>, counters: &Counters) -> anyhow::
         bail!("no frame was shown in {duration:?}: {link_state}");
     }
     Ok(())
-}
-
-fn route(config: &Config) -> anyhow::Result<Route> {
-    Ok(Route {
-        relays: config::relays(config),
-        found: config::looks(config)
-            .then(FoundRelays::start)
-            .unwrap_or_default(),
-        accesses: config::accesses(config)?,
-        receive_buffer: config.receive_buffer,
-        multicast: config.multicast == config::Multicast::Auto,
-        capture: config.capture_dir.clone(),
-        own: None,
-    })
 }
 
 /// The threads behind the screen.

@@ -228,7 +228,9 @@ fn said(viewers: &mut Viewers) -> Vec<(SocketAddr, Vec<u8>)> {
                 viewer::Output::LinkState(_)
                 | viewer::Output::List(..)
                 | viewer::Output::JoinGroup(..)
-                | viewer::Output::LeaveGroup(_) => {}
+                | viewer::Output::LeaveGroup(_)
+                | viewer::Output::Credit(..)
+                | viewer::Output::Transport(..) => {}
             }
         }
     }
@@ -254,7 +256,7 @@ fn viewer(service: Service, number: u64) -> viewer::Engine {
         name: String::new(),
         max_frame_bytes: MAX_FRAME_BYTES,
         receive_capacity: RECEIVE_CAPACITY,
-        paths: vec![service.viewer_access()],
+        paths: vec![viewer::Carrier::Udp(service.viewer_access())],
         redundancy: Redundancy::Both,
         rekey_interval: REKEY_INTERVAL,
     };

@@ -8,7 +8,7 @@ use fanlight_proto::limits::MAX_FRAME_BYTES;
 use fanlight_proto::message::{FrameId, NotShown};
 use fanlight_proto::reassembly::{Counts, Losses};
 use fanlight_viewer::engine::{
-    Engine, EngineConfig, LinkState, Output, Presentation, Redundancy, Request,
+    Carrier, Engine, EngineConfig, LinkState, Output, Presentation, Redundancy, Request,
 };
 
 use super::relay_node::{relay_key, viewer_key};
@@ -90,7 +90,7 @@ impl Viewer {
             name: "simulated".to_owned(),
             max_frame_bytes: MAX_FRAME_BYTES,
             receive_capacity: viewer.capacity,
-            paths: vec![access; viewer.paths.len()],
+            paths: vec![Carrier::Udp(access); viewer.paths.len()],
             redundancy: Redundancy::Both,
             rekey_interval: REKEYED_EACH,
         };
@@ -171,8 +171,12 @@ impl Viewer {
                     body: arrived.whole.body,
                 },
                 Output::LinkState(state) => ViewerOutput::Signal { word: state.word() },
-                Output::List(..) | Output::JoinGroup(..) | Output::LeaveGroup(_) => {
-                    unreachable!("no list was asked for")
+                Output::List(..)
+                | Output::JoinGroup(..)
+                | Output::LeaveGroup(_)
+                | Output::Credit(..)
+                | Output::Transport(..) => {
+                    unreachable!("no list was asked for, and there is no path over TCP")
                 }
             },
         )

@@ -22,7 +22,7 @@ use fanlight_relay::engine::{
 };
 use fanlight_relay::udp::{Buffers, NextRun, Sender, Socket, bind};
 use fanlight_viewer::engine::{
-    Engine as Viewer, EngineConfig, Output, Presentation, Redundancy, Request,
+    Carrier, Engine as Viewer, EngineConfig, Output, Presentation, Redundancy, Request,
 };
 use rustix::net::sockopt;
 
@@ -217,7 +217,7 @@ impl Seat {
             name: format!("screen {number}"),
             max_frame_bytes: MAX_FRAME_BYTES,
             receive_capacity: 3640,
-            paths: vec![access],
+            paths: vec![Carrier::Udp(access)],
             redundancy: Redundancy::Both,
             rekey_interval: REKEY_INTERVAL,
         };

@@ -132,8 +132,12 @@ impl Sink for Session {
         match output {
             Output::Frame(arrived) => self.on_frame(arrived),
             Output::LinkState(link_state) => self.on_link_state(link_state),
-            Output::Send(..) | Output::List(..) | Output::JoinGroup(..) | Output::LeaveGroup(_) => {
-            }
+            Output::Send(..)
+            | Output::List(..)
+            | Output::JoinGroup(..)
+            | Output::LeaveGroup(_)
+            | Output::Credit(..)
+            | Output::Transport(..) => {}
         }
         ControlFlow::Continue(())
     }

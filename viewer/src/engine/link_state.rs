@@ -53,6 +53,8 @@ pub enum LinkState {
     OtherStream,
     /// The relay and this viewer do not agree about keys, and why.
     NoKey(&'static str),
+    /// What answers a connection is no relay, or it does not let this viewer in, and why.
+    Rejected(String),
     /// The relay serves as many viewers as it may, and says when to come again.
     Busy(Duration),
     /// The source says that its input does not deliver, and why.
@@ -83,6 +85,7 @@ impl LinkState {
             Self::NoSuchStream { .. } => "no-such-stream",
             Self::OtherStream => "other-stream",
             Self::NoKey(_) => "no-key",
+            Self::Rejected(_) => "rejected",
             Self::Busy(_) => "busy",
             Self::Camera { state, .. } => state_word(*state),
             Self::SourceGone => "source-gone",
@@ -115,7 +118,7 @@ impl LinkState {
             Self::NoSuchStream { .. } | Self::OtherStream => 4,
             Self::NoStreams => 5,
             Self::Busy(_) => 6,
-            Self::NoKey(_) => 7,
+            Self::NoKey(_) | Self::Rejected(_) => 7,
             Self::OtherVersion => 8,
             Self::Unreachable(_) => 9,
             Self::Connecting => 10,
@@ -155,6 +158,7 @@ impl fmt::Display for LinkState {
             }
             Self::OtherStream => f.write_str("the relay answered with another stream"),
             Self::NoKey(why) => f.write_str(why),
+            Self::Rejected(why) => f.write_str(why),
             Self::Busy(_) => f.write_str("the relay serves as many viewers as it may"),
             // This viewer's request wakes the camera.
             Self::Camera {
@@ -334,6 +338,13 @@ impl LinkMonitor {
             return None;
         }
         Some((frame + self.frame_timeout()).min(self.last_received? + LINK_TIMEOUT))
+    }
+
+    /// Whether the relay says that the stream has no frames at present.
+    pub(super) fn has_outage(&self) -> bool {
+        self.outage
+            .as_ref()
+            .is_some_and(|outage| outage.over.is_none())
     }
 
     /// The time between frames, when the stream says its rate.

@@ -33,6 +33,7 @@ impl Engine {
 
         let shard = session.shard(header, datagram)?;
         session.on_media(now, header);
+        path.note_media(now, header);
         path.note_received(now);
 
         if let Some(whole) = self.reassembly.on_shard(now, header, shard) {
@@ -42,7 +43,7 @@ impl Engine {
         Some(())
     }
 
-    fn on_whole(&mut self, now: Time, at: usize, whole: CompleteFrame) {
+    pub(super) fn on_whole(&mut self, now: Time, at: usize, whole: CompleteFrame) {
         let path = &mut self.paths[at];
         let Some(session) = &path.session else { return };
         let topic = session.topic.clone();
@@ -212,9 +213,11 @@ impl Engine {
             self.stream = Some(session.name.clone());
         }
 
-        let mut sessions = self.paths.iter().filter_map(|path| path.session.as_ref());
+        // A connection brings what its relay sends, and nothing else.
+        let is_authentic =
+            |path: &Path| path.is_tcp || path.session.as_ref().is_none_or(Session::is_sealed);
         self.reassembly
-            .set_authentic(sessions.all(Session::is_sealed));
+            .set_authentic(self.paths.iter().all(is_authentic));
         self.assess(now);
     }
 
@@ -254,7 +257,7 @@ impl Engine {
     }
 
     /// Keeps what the session of path `at` withheld: it is about to end.
-    fn retire_session(&mut self, at: usize) {
+    pub(super) fn retire_session(&mut self, at: usize) {
         if let Some(session) = &mut self.paths[at].session {
             let withheld = std::mem::take(&mut session.withheld);
             self.withheld_before.skipped += withheld.skipped;

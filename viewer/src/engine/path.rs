@@ -1,25 +1,25 @@
 //! The state of the protocol with one relay: joining, the session, and the offset of the relay's clock.
 
 mod asking;
+mod groups;
 
-use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use bytes::Bytes;
 use fanlight_proto::clock::Time;
 use fanlight_proto::clock_filter::ClockFilter;
-use fanlight_proto::datagram::ToRelay;
+use fanlight_proto::datagram::{DataHeader, ToRelay};
 use fanlight_proto::handshake::{Initiator, ViewerAccess};
 use fanlight_proto::message::{
-    self, Accept, Access, Challenge, Goodbye, Pulse, Refusal, Refuse, Repair, Report, SourceClock,
+    Accept, Goodbye, Pulse, Refusal, Refuse, Repair, Report, SourceClock,
 };
-use prost::Message as _;
 
+use super::frame_tally::FrameTally;
 use super::group::Group;
 use super::join_attempt::JoinAttempt;
 use super::link_state::LinkMonitor;
 use super::session::{Opening, Seal, Session};
-use super::{ClockOffset, LinkState, Output, Request, Shared};
+use super::{Carrier, ClockOffset, LinkState, Output, Request, Shared};
 
 /// When nothing of a session came for so long, though keep-alives ask for answers, the relay may be gone: join anew.
 const SESSION_TIMEOUT: Duration = Duration::from_millis(650);
@@ -31,9 +31,6 @@ const STREAM_RETRY: (Duration, Duration) = (Duration::from_millis(60), Duration:
 /// Bounds on the wait that a busy relay may ask for.
 const BUSY_RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 
-/// Longest token taken from a relay, in bytes: with it a JOIN is no longer than its padding.
-const MAX_TOKEN: usize = 256;
-
 /// What one path brought. Counts never fall.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PathSummary {
@@ -41,7 +38,11 @@ pub struct PathSummary {
     pub joins: u64,
     /// Handshakes that gave a session another channel.
     pub renewals: u64,
-    /// Datagrams that came.
+    /// It is a connection.
+    pub is_tcp: bool,
+    /// Frames of which as much came by it as makes them whole, whatever other paths brought.
+    pub frames: u64,
+    /// Datagrams that came, or messages by TCP.
     pub datagrams: u64,
     /// Of those, the ones that came by multicast.
     pub by_multicast: u64,
@@ -59,6 +60,8 @@ pub(super) struct Path {
     at: usize,
     pub(super) nonce: u64,
     token: Bytes,
+    /// It is a connection, which the engine is told of: there is nothing to join without one.
+    pub(super) is_tcp: bool,
     access: ViewerAccess,
     /// The handshake of this nonce and token, and its first message.
     handshake: Option<(Initiator, Bytes)>,
@@ -73,23 +76,34 @@ pub(super) struct Path {
     /// The relay's clock against ours.
     clock: ClockFilter,
     source_clock: Option<SourceClock>,
+    /// The shortest round trip of the session.
+    pub(super) shortest_round_trip: Option<Duration>,
     /// As RFC 6298 section 2 smooths it.
     pub(super) smoothed_round_trip: Option<Duration>,
     /// On standby: have a session, but ask for no media.
     paused: bool,
+    tally: FrameTally,
+    /// When a frame last came by this path, as [`PathSummary::frames`] counts them.
+    pub(super) last_frame: Option<Time>,
     pub(super) summary: PathSummary,
 }
 
 impl Path {
-    /// A path that joins at its first tick.
-    pub(super) fn new(at: usize, access: ViewerAccess, nonce: u64, paused: bool) -> Self {
+    /// A path that joins at its first tick, or when it is connected.
+    pub(super) fn new(at: usize, carrier: Carrier, nonce: u64, paused: bool) -> Self {
+        let (is_tcp, access) = match carrier {
+            Carrier::Udp(access) => (false, access),
+            Carrier::Tcp { .. } => (true, ViewerAccess::Open),
+        };
+
         Self {
             at,
             nonce,
             token: Bytes::new(),
+            is_tcp,
             access,
             handshake: None,
-            joining: Some(JoinAttempt::new(Time::default())),
+            joining: (!is_tcp).then(|| JoinAttempt::new(Time::default())),
             whole_at_join: 0,
             session: None,
             group: Group::default(),
@@ -97,8 +111,11 @@ impl Path {
             link: LinkMonitor::default(),
             clock: ClockFilter::new(),
             source_clock: None,
+            shortest_round_trip: None,
             smoothed_round_trip: None,
             paused,
+            tally: FrameTally::default(),
+            last_frame: None,
             summary: PathSummary::default(),
         }
     }
@@ -106,6 +123,11 @@ impl Path {
     /// Whether media is asked for and a relay is there to send it.
     pub(super) fn is_active(&self) -> bool {
         self.session.is_some() && !self.paused
+    }
+
+    /// Whether shards can be asked for again.
+    pub(super) fn repairs(&self) -> bool {
+        self.is_active() && !self.is_tcp
     }
 
     /// The session, if `id` is its name.
@@ -119,6 +141,7 @@ impl Path {
             && let Some(session) = &mut self.session
         {
             session.keep_alive_due = now;
+            session.on_resumed();
         }
     }
 
@@ -138,11 +161,25 @@ impl Path {
         }
     }
 
+    /// A datagram of media came.
+    pub(super) fn note_media(&mut self, now: Time, header: &DataHeader) {
+        if self.tally.note(header) {
+            self.note_frame(now);
+        }
+    }
+
+    /// As much of a frame has come as makes it whole.
+    pub(super) const fn note_frame(&mut self, now: Time) {
+        self.summary.frames += 1;
+        self.last_frame = Some(now);
+    }
+
     /// Does what is due by time.
     pub(super) fn on_tick(&mut self, now: Time, shared: &mut Shared, total: &Report) {
-        if self.session.as_ref().is_some_and(|session| {
+        let is_over = |session: &Session| {
             session.last_received + SESSION_TIMEOUT <= now || session.needs_renewal(now)
-        }) {
+        };
+        if !self.is_tcp && self.session.as_ref().is_some_and(is_over) {
             self.start_joining(now, shared);
         }
         if let Some(joining) = &mut self.joining
@@ -170,7 +207,7 @@ impl Path {
         let joining = self.joining.as_ref().map(JoinAttempt::due);
         let session = self.session.as_ref();
         let keep_alive = self.keep_alive_due();
-        let begins = session.filter(|_| joining.is_none());
+        let begins = session.filter(|_| joining.is_none() && !self.is_tcp);
         let silence = begins.map(|session| session.last_received + SESSION_TIMEOUT);
         let renewal = begins.and_then(Session::renewal_due);
         [joining, keep_alive, silence, renewal]
@@ -187,112 +224,6 @@ impl Path {
                 .silence_due()
                 .map_or(due, |silence| silence.min(due)),
         )
-    }
-
-    /// Takes the group that the relay offers to session `id`; a keep-alive confirms a change at once.
-    pub(super) fn on_group_offer(
-        &mut self,
-        now: Time,
-        shared: &mut Shared,
-        id: u64,
-        pulse: &Pulse,
-    ) {
-        let Some(session) = self.session.as_mut().filter(|session| session.id == id) else {
-            return;
-        };
-
-        let offer = pulse.group.as_ref().and_then(message::Group::checked);
-        if let Some(change) = self
-            .group
-            .on_offer(now, self.at, offer, session.group_timeout())
-        {
-            shared.outputs.push_back(change);
-            session.keep_alive_due = now;
-        }
-    }
-
-    /// A group has been joined: a keep-alive says so at once.
-    pub(super) fn on_group_joined(&mut self, now: Time, group: SocketAddrV4) {
-        if let Some(session) = self
-            .session
-            .as_mut()
-            .filter(|_| self.group.on_joined(group))
-        {
-            session.keep_alive_due = now;
-        }
-    }
-
-    /// Media came by the group: if the relay does not know yet, a keep-alive says so at once.
-    pub(super) fn on_group_media(&mut self, now: Time) {
-        if let Some(session) = self.session.as_mut().filter(|_| self.group.on_media(now)) {
-            session.keep_alive_due = now;
-        }
-    }
-
-    /// Takes the relay's check of this viewer's address. `whole` frames are complete so far.
-    pub(super) fn on_challenge(
-        &mut self,
-        now: Time,
-        shared: &mut Shared,
-        challenge: Challenge,
-        whole: u64,
-    ) -> bool {
-        let Some(joining) = self
-            .joining
-            .as_mut()
-            .filter(|_| challenge.nonce == self.nonce)
-        else {
-            return false;
-        };
-
-        if challenge.token.len() > MAX_TOKEN {
-            return false;
-        }
-
-        if let Some(why) = disagreement(&self.access, challenge.access()) {
-            self.link
-                .on_refusal(LinkState::NoKey(why), now + STREAM_RETRY.1);
-            return true;
-        }
-
-        let answers = joining.answers_challenge();
-        if challenge.token != self.token {
-            self.token = challenge.token;
-            self.handshake = None;
-        }
-
-        if answers {
-            self.send_join(now, shared, whole);
-        }
-
-        true
-    }
-
-    /// What an ACCEPT says, and what seals the session that it opens; none when it is not the relay's answer.
-    pub(super) fn opened(
-        &mut self,
-        now: Time,
-        shared: &mut Shared,
-        accept: Accept,
-    ) -> Option<(Accept, Option<Seal>)> {
-        if self.access.kind() == Access::Open {
-            return Some((accept, None));
-        }
-
-        let (initiator, _) = self.handshake.as_mut()?;
-        let Ok((payload, channel)) = initiator.finish(&accept.handshake) else {
-            let why = "the answer was not made with the relay's key";
-            self.link
-                .on_refusal(LinkState::NoKey(why), now + STREAM_RETRY.1);
-            return None;
-        };
-
-        // A copy of this answer is ignored.
-        self.handshake = None;
-        let accept = Accept::decode(&payload[..]).ok()?;
-        let renewal = shared.rng.shorten(shared.config.rekey_interval);
-        let seal = Seal::new(channel, &accept.keys, now + renewal);
-        Some((accept, Some(seal)))
     }
 
     /// Opens the session that an ACCEPT offers, unless it is open already. Returns whether the ACCEPT is valid, and whether
@@ -333,6 +264,7 @@ impl Path {
             ..total
         };
 
+        self.shortest_round_trip = None;
         self.session = Some(Session::new(now, &opening, seal, base));
         self.stream_retry = STREAM_RETRY.0;
         self.summary.joins += 1;
@@ -360,6 +292,8 @@ impl Path {
         if pulse.echo_us != 0 {
             let round_trip = Duration::from_micros(now.as_micros().saturating_sub(pulse.echo_us));
             self.summary.round_trip = Some(round_trip);
+            let shortest = self.shortest_round_trip.unwrap_or(round_trip);
+            self.shortest_round_trip = Some(shortest.min(round_trip));
             let smoothed = self.smoothed_round_trip.unwrap_or(round_trip);
             self.smoothed_round_trip = Some(smoothed - smoothed / 8 + round_trip / 8);
             let [sent, relay] =
@@ -440,6 +374,13 @@ impl Path {
         true
     }
 
+    /// The connection is gone, and the session with it.
+    pub(super) fn on_disconnected(&mut self) {
+        self.joining = None;
+        self.session = None;
+        self.link.joined = None;
+    }
+
     pub(super) fn start_joining(&mut self, now: Time, shared: &mut Shared) {
         if self.joining.is_none() {
             self.begin(now, shared);
@@ -489,29 +430,9 @@ impl Path {
     /// The counts of this path.
     pub(super) fn summary(&self) -> PathSummary {
         PathSummary {
+            is_tcp: self.is_tcp,
             paused: self.paused && self.session.is_some(),
             ..self.summary.clone()
-        }
-    }
-}
-
-/// Why a viewer with this access does not join a relay that asks for that.
-const fn disagreement(own: &ViewerAccess, asked: Access) -> Option<&'static str> {
-    match (own, asked) {
-        (ViewerAccess::Open, Access::Open | Access::Unspecified)
-        | (ViewerAccess::Psk(_), Access::Psk)
-        | (ViewerAccess::Keys { .. }, Access::Keys) => None,
-        (ViewerAccess::Open, _) => {
-            Some("the relay asks for a key, and this viewer has none (key_file)")
-        }
-        (_, Access::Open | Access::Unspecified) => {
-            Some("this viewer has a key, but the relay lets everyone in")
-        }
-        (ViewerAccess::Psk(_), _) => {
-            Some("the relay asks for a key of the viewer's own, and this one is shared")
-        }
-        (ViewerAccess::Keys { .. }, _) => {
-            Some("the relay asks for the shared key, and this one is the viewer's own")
         }
     }
 }

@@ -15,7 +15,7 @@ const SILENT_PATH: Duration = Duration::from_millis(150);
 
 impl Engine {
     pub(super) fn ask_for_repairs(&mut self, now: Time) {
-        while self.paths.iter().any(Path::is_active) {
+        while self.paths.iter().any(Path::repairs) {
             let Some(repair) = self.reassembly.poll_repair(now) else {
                 return;
             };
@@ -42,7 +42,7 @@ impl Engine {
             .filter(|(repaired, _)| *repaired == id)
             .map(|(_, at)| at);
 
-        let active = (0..self.paths.len()).filter(|at| self.paths[*at].is_active());
+        let active = (0..self.paths.len()).filter(|at| self.paths[*at].repairs());
         active.min_by_key(|at| {
             let path = &self.paths[*at];
             let silent = path

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{DATA_HEADER, DataHeader, ToRelay};
+use fanlight_proto::frame_message::FrameMessage;
 use fanlight_proto::handshake::{Channel, Channels};
 use fanlight_proto::limits::KEEP_ALIVE_INTERVAL;
 use fanlight_proto::message::{Accept, KeepAlive, Report, StreamInfo, StreamKey, StreamName};
@@ -28,6 +29,9 @@ const USUAL_GROUP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Generations of a stream's key that a viewer keeps: the one in use and the next.
 const KEYS: usize = 2;
+
+/// Frames that a relay may be ahead with over TCP, beyond the one that it may always send.
+const MAX_AHEAD: u32 = 3;
 
 /// Sealed media so many frames behind the newest is taken for a replay.
 const REPLAY_FRAMES: u64 = 64;
@@ -55,6 +59,8 @@ pub(super) struct Session {
     /// What seals its messages and its media; none with an open relay.
     seal: Option<Seal>,
     jitter: Jitter,
+    /// By so many frames the relay is ahead of what it would be with one credit for each frame that came.
+    ahead: u32,
     /// The longest pause that the relay makes within a frame.
     pub(super) pause: Duration,
     /// Frames that the relay says it did not send to this session, or gave up on the way.
@@ -187,6 +193,7 @@ impl Session {
             newest_sequence: 0,
             seal,
             jitter: Jitter::default(),
+            ahead: 0,
             pause: Duration::ZERO,
             withheld: Withheld::default(),
             unrecovered: 0,
@@ -290,6 +297,37 @@ impl Session {
             self.newest_sequence = header.sequence;
             self.jitter.note(now, header.received_us);
         }
+    }
+
+    /// A frame of this session came whole over its connection. Gives the credit for more: one, and in advance as many as
+    /// are on their way during a `round_trip` at least.
+    pub(super) fn on_frame(
+        &mut self,
+        now: Time,
+        said: &FrameMessage,
+        round_trip: Option<Duration>,
+        interval: Option<Duration>,
+    ) -> u32 {
+        self.media = now;
+        self.probed = false;
+        self.withheld.skipped += u64::from(said.superseded);
+        if let (Some(captured), Some(age)) = (said.captured_us, said.age_us) {
+            self.jitter
+                .note(now, captured.wrapping_add(age.into()) as u32);
+        }
+
+        let half_trips = round_trip.zip(interval).map_or(0, |(trip, interval)| {
+            2 * trip.as_micros() / interval.as_micros().max(1)
+        });
+        let ahead = u32::try_from(half_trips).unwrap_or(u32::MAX).min(MAX_AHEAD);
+        let more = ahead.saturating_sub(self.ahead);
+        self.ahead += more;
+        1 + more
+    }
+
+    /// The relay begins anew with the credit that it gives.
+    pub(super) const fn on_resumed(&mut self) {
+        self.ahead = 0;
     }
 
     /// Takes what the relay withheld so far; `total` are the counts since the engine began. Frames that are missing now

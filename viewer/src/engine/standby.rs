@@ -26,8 +26,8 @@ pub(super) struct Standby {
 #[derive(Debug)]
 struct Trial {
     began: Time,
-    /// Datagrams that each path had brought by then.
-    datagrams: Vec<u64>,
+    /// Frames that each path had brought by then.
+    frames: Vec<u64>,
 }
 
 impl Standby {
@@ -60,11 +60,8 @@ impl Standby {
                 }
             }
             None if self.has_failed(now, &paths[self.lead]) => {
-                let datagrams = paths.iter().map(|path| path.summary.datagrams).collect();
-                self.trial = Some(Trial {
-                    began: now,
-                    datagrams,
-                });
+                let frames = paths.iter().map(|path| path.summary.frames).collect();
+                self.trial = Some(Trial { began: now, frames });
 
                 paths
                     .iter_mut()
@@ -82,12 +79,7 @@ impl Standby {
 impl Trial {
     /// The path that brought the most; of equals the first.
     fn best(&self, paths: &[Path]) -> usize {
-        let brought = |at: usize| {
-            paths[at]
-                .summary
-                .datagrams
-                .saturating_sub(self.datagrams[at])
-        };
+        let brought = |at: usize| paths[at].summary.frames.saturating_sub(self.frames[at]);
 
         (0..paths.len())
             .rev()

@@ -7,7 +7,7 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::message::{StreamName, Verdict};
 use fanlight_proto::reassembly::{CompleteFrame, Counts, Losses};
 
-use super::{DetectionCounts, PathSummary};
+use super::{DetectionCounts, PathSummary, Transport};
 
 /// A complete frame, not parsed yet.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub struct ReceivedFrame {
     pub topic: Bytes,
     /// The frame.
     pub whole: CompleteFrame,
-    /// When its last shard came.
+    /// When the last of it came.
     pub arrived: Time,
 }
 
@@ -38,7 +38,9 @@ pub struct Summary {
     pub stream: Option<StreamName>,
     /// Sessions opened.
     pub joins: u64,
-    /// Datagrams that came.
+    /// What pictures come by, or are sought by.
+    pub transport: Transport,
+    /// Datagrams that came, and messages by TCP.
     pub datagrams: u64,
     /// Their bytes.
     pub bytes: u64,

@@ -17,6 +17,7 @@ mod link_states;
 mod losses;
 mod paths;
 mod sealed;
+mod tcp;
 
 fn ms(n: u64) -> Time {
     Time::from_nanos(1_000_000_000) + Duration::from_millis(n)
@@ -28,7 +29,7 @@ fn config() -> EngineConfig {
         name: "screen 1".into(),
         max_frame_bytes: MAX_FRAME_BYTES,
         receive_capacity: 1000,
-        paths: vec![ViewerAccess::Open],
+        paths: vec![Carrier::Udp(ViewerAccess::Open)],
         redundancy: Redundancy::Both,
         rekey_interval: REKEY_INTERVAL,
     }
@@ -64,6 +65,14 @@ struct World {
     cut: Vec<bool>,
     /// What the way from each relay takes more than [`ONE_WAY`].
     far: Vec<Duration>,
+    /// The paths that are connections; their relay is the one of the path that they replace.
+    connections: BTreeMap<usize, tcp::Connection>,
+    /// Media datagrams do not get through, while others do.
+    media_cut: bool,
+    /// Nothing is lost on connections.
+    reliable: bool,
+    /// What pictures came by, and since when.
+    transports: Vec<(Time, Transport)>,
     /// The groups joined for the paths, and whether anything gets through to them.
     groups: Vec<Option<SocketAddrV4>>,
     groups_cut: bool,
@@ -103,6 +112,10 @@ impl World {
                 .collect(),
             cut: vec![false; config.paths.len()],
             far: vec![Duration::ZERO; config.paths.len()],
+            connections: tcp::connections(&config),
+            media_cut: false,
+            reliable: false,
+            transports: Vec::new(),
             groups: vec![None; config.paths.len()],
             groups_cut: false,
             engine: Engine::new(config, secret(seed)),
@@ -161,6 +174,7 @@ impl World {
                 self.handle(event);
             }
 
+            self.connect();
             self.engine.on_tick(self.now);
             assert!(
                 self.engine
@@ -187,7 +201,11 @@ impl World {
                 self.record
                     .iter_mut()
                     .for_each(|record| record.push((at, datagram.clone())));
-                self.engine.on_datagram(self.now, at, &mut datagram);
+                if self.connections.contains_key(&at) {
+                    self.engine.on_message_of(self.now, at, &datagram);
+                } else {
+                    self.engine.on_datagram(self.now, at, &mut datagram);
+                }
             }
             Event::ToGroup(at, mut datagram) => {
                 if self.groups[at].is_some() && !self.groups_cut {
@@ -262,7 +280,11 @@ impl World {
                 continue;
             };
 
-            let datagrams = relay.on_frame(id, &body, 0);
+            let mut datagrams = relay.on_frame(id, &body, 0);
+            if let Some(connection) = self.connections.get_mut(&at) {
+                datagrams = connection.frame(relay, id, &body, !datagrams.is_empty());
+            }
+
             let joined = relay.joined;
             let heard = relay.group_heard;
 
@@ -298,7 +320,10 @@ impl World {
             odds(self.link.reordered),
         );
 
-        if lost {
+        let by_tcp = self.connections.contains_key(&at) && self.reliable;
+        let is_media = matches!(event, Event::ToViewer(at, datagram)
+            if !self.connections.contains_key(at) && DataHeader::of_media(datagram).is_some());
+        if (lost && !by_tcp) || (is_media && self.media_cut) {
             return;
         }
 
@@ -336,6 +361,11 @@ impl World {
                     self.engine.on_group_joined(self.now, at, group);
                 }
                 Output::LeaveGroup(at) => self.groups[at] = None,
+                Output::Credit(at, _, count) => {
+                    let connection = self.connections.get_mut(&at).expect("it is one");
+                    connection.credit += count;
+                }
+                Output::Transport(transport, _) => self.transports.push((self.now, transport)),
             }
         }
     }

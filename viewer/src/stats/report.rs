@@ -7,7 +7,7 @@ use fanlight_proto::reassembly::Losses;
 use serde::Serialize;
 
 use super::{Canary, Histogram, Inner};
-use crate::engine::PathSummary;
+use crate::engine::{PathSummary, Transport};
 use crate::record::Recording;
 use crate::track::Tracking;
 
@@ -33,9 +33,13 @@ pub struct Report {
     pub clock_error_ms: Option<f64>,
     /// Where the time goes, medians; `transit` is as good as `clock`.
     pub stages_ms: Stages,
+    /// What pictures come by: "udp", "tcp" or "both".
+    pub transport: Transport,
+    /// Changes between UDP and TCP to relays that can be reached by both, oldest first: the newest hundred.
+    pub transport_changes: Vec<TransportChange>,
     /// Sessions opened.
     pub joins: u64,
-    /// Datagrams that came.
+    /// Datagrams that came, and messages by TCP.
     pub datagrams: u64,
     /// Their bytes.
     pub bytes: u64,
@@ -141,12 +145,27 @@ pub struct Stages {
     pub present: Option<f64>,
 }
 
+/// See [`Report::transport_changes`].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TransportChange {
+    /// Milliseconds from the viewer's start.
+    pub at_ms: f64,
+    /// What pictures come by from then on.
+    pub to: Transport,
+    /// Why.
+    pub reason: &'static str,
+}
+
 /// See [`Report::paths`].
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Path {
+    /// "udp" or "tcp".
+    pub transport: Transport,
     /// Sessions opened.
     pub joins: u64,
-    /// Datagrams that came.
+    /// Frames that it would have brought whole without the others.
+    pub frames: u64,
+    /// Datagrams that came, or messages by TCP.
     pub datagrams: u64,
     /// Of those, the ones that came by multicast.
     pub by_multicast: u64,
@@ -211,6 +230,8 @@ pub(super) fn of(inner: &Inner, now: Time, relay: &str) -> Report {
             decode: percentile(&inner.stages.decode, 50),
             present: percentile(&inner.stages.present, 50),
         },
+        transport: summary.transport,
+        transport_changes: inner.transports.iter().map(transport_change).collect(),
         joins: summary.joins,
         datagrams: summary.datagrams,
         bytes: summary.bytes,
@@ -243,7 +264,13 @@ pub(super) fn of(inner: &Inner, now: Time, relay: &str) -> Report {
 
 fn path(summary: &PathSummary) -> Path {
     Path {
+        transport: if summary.is_tcp {
+            Transport::Tcp
+        } else {
+            Transport::Udp
+        },
         joins: summary.joins,
+        frames: summary.frames,
         datagrams: summary.datagrams,
         by_multicast: summary.by_multicast,
         bytes: summary.bytes,
@@ -281,6 +308,14 @@ fn rate(inner: &Inner) -> f64 {
 
 fn percentile(ages: &Histogram, hundredths: u64) -> Option<f64> {
     ages.percentile(hundredths).map(millis)
+}
+
+fn transport_change((at, to, reason): &(Duration, Transport, &'static str)) -> TransportChange {
+    TransportChange {
+        at_ms: millis(*at),
+        to: *to,
+        reason,
+    }
 }
 
 fn change(at: Duration, link_state: &crate::engine::LinkState) -> LinkStateChange {

@@ -2,6 +2,7 @@
 
 use fanlight_daemon::usage::Usage;
 
+use crate::engine::Transport;
 use crate::stats::{SecondSummary, millis};
 
 /// In lines: frames a second and age, what this process costs, and what the source makes of this screen.
@@ -13,6 +14,10 @@ pub(super) fn text(second: &SecondSummary, usage: &Usage) -> String {
 
     if let Some(age) = second.age {
         text.push_str(&format!("  age {:.1} ms", millis(age)));
+    }
+
+    if second.transport != Transport::Udp {
+        text.push_str(&format!("  {}", second.transport.word()));
     }
 
     text.push_str(&format!("\n{usage}"));
@@ -44,6 +49,7 @@ mod tests {
             age: None,
             verdict: None,
             silence: None,
+            transport: Transport::Udp,
         };
 
         assert_eq!(
@@ -64,9 +70,11 @@ mod tests {
             age: Some(Duration::from_micros(4100)),
             verdict: Some(verdict.into()),
             silence: None,
+            transport: Transport::Tcp,
         };
 
-        let lines = "30.0 fps  age 4.1 ms\ncpu 12 %  mem 34 MiB  up 1:02:03\nright 0.20 px 34 ms";
+        let lines =
+            "30.0 fps  age 4.1 ms  tcp\ncpu 12 %  mem 34 MiB  up 1:02:03\nright 0.20 px 34 ms";
         assert_eq!(text(&second, &usage), lines);
     }
     #[test]

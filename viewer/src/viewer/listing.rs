@@ -35,7 +35,7 @@ pub(super) fn table(route: &Route, name: String, shutdown: &Shutdown) -> anyhow:
         name,
         max_frame_bytes: 1,
         receive_capacity: 0,
-        paths: route.accesses.clone(),
+        paths: route.carriers(),
         redundancy: Redundancy::Both,
         rekey_interval: REKEY_INTERVAL,
     };
@@ -134,8 +134,12 @@ impl Sink for Answer<'_> {
                 self.refusal =
                     Some(link_state).filter(|link_state| *link_state != LinkState::Connecting);
             }
-            Output::Send(..) | Output::Frame(_) | Output::JoinGroup(..) | Output::LeaveGroup(_) => {
-            }
+            Output::Send(..)
+            | Output::Frame(_)
+            | Output::JoinGroup(..)
+            | Output::LeaveGroup(_)
+            | Output::Credit(..)
+            | Output::Transport(..) => {}
         }
 
         ControlFlow::Continue(())

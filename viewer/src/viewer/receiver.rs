@@ -11,7 +11,7 @@ use fanlight_proto::clock::Time;
 use super::detection_queue::DetectionQueue;
 use super::frame_slot::FrameSlot;
 use super::verdict_trace::VerdictTrace;
-use crate::engine::{Engine, LinkState, Output};
+use crate::engine::{Engine, LinkState, Output, Transport};
 use crate::stats::Counters;
 use crate::udp::Sink;
 
@@ -74,6 +74,16 @@ impl Receiver {
         }
     }
 
+    fn on_transport(&mut self, now: Time, transport: Transport, why: &'static str) {
+        tracing::info!(
+            transport = transport.word(),
+            "{why}: pictures by {}",
+            transport.word()
+        );
+        self.counters.on_transport(now, transport, why);
+        self.summary_due = now;
+    }
+
     /// Reports the link state in force to the operator, once for `changes` changes.
     fn log_link_state(&self, changes: u64, link_state: &LinkState) {
         tracing::info!(link_state = link_state.word(), changes, "{link_state}");
@@ -90,8 +100,12 @@ impl Sink for Receiver {
                 }
             }
             Output::LinkState(link_state) => self.on_link_state(now, link_state),
-            Output::Send(..) | Output::List(..) | Output::JoinGroup(..) | Output::LeaveGroup(_) => {
-            }
+            Output::Transport(transport, why) => self.on_transport(now, transport, why),
+            Output::Send(..)
+            | Output::List(..)
+            | Output::JoinGroup(..)
+            | Output::LeaveGroup(_)
+            | Output::Credit(..) => {}
         }
 
         ControlFlow::Continue(())

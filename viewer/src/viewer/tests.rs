@@ -343,6 +343,8 @@ fn a_relay_tells_what_it_has_and_a_missing_one_is_named() {
         relays: vec![relay.to_owned()],
         found: FoundRelays::default(),
         accesses: vec![ViewerAccess::Open],
+        tcp: crate::tcp::Options::default(),
+        replaces: Vec::new(),
         receive_buffer: 1 << 20,
         multicast: true,
         capture: None,

@@ -15,7 +15,7 @@ fn detection_world(seed: u64, config: EngineConfig) -> World {
 
 fn two(redundancy: Redundancy) -> EngineConfig {
     EngineConfig {
-        paths: vec![ViewerAccess::Open; 2],
+        paths: vec![Carrier::Udp(ViewerAccess::Open); 2],
         redundancy,
         ..config()
     }
@@ -261,7 +261,7 @@ fn frames_that_no_tracker_looked_at_are_told_in_one_session_only() {
 
 #[test]
 fn a_canary_tells_how_its_neighbour_fares_and_sealed_sessions_carry_it() {
-    let access = vec![ViewerAccess::Psk(SharedKey::new([5; 32]))];
+    let access = vec![Carrier::Udp(ViewerAccess::Psk(SharedKey::new([5; 32])))];
     let mut world = detection_world(
         8,
         EngineConfig {

@@ -191,7 +191,7 @@ fn each_of_two_paths_has_its_own_group() {
     let mut world = World::with(
         6,
         EngineConfig {
-            paths: vec![ViewerAccess::Open; 2],
+            paths: vec![Carrier::Udp(ViewerAccess::Open); 2],
             ..config()
         },
     );

@@ -358,7 +358,7 @@ fn a_foreign_answer_on_one_path_does_not_harm_the_other() {
         22,
         EngineConfig {
             request: Request::Stream(Some(STREAM.parse().unwrap())),
-            paths: vec![ViewerAccess::Open; 2],
+            paths: vec![Carrier::Udp(ViewerAccess::Open); 2],
             ..config()
         },
     );

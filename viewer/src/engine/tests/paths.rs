@@ -2,7 +2,7 @@ use super::*;
 
 fn two(redundancy: Redundancy) -> EngineConfig {
     EngineConfig {
-        paths: vec![ViewerAccess::Open; 2],
+        paths: vec![Carrier::Udp(ViewerAccess::Open); 2],
         redundancy,
         ..config()
     }

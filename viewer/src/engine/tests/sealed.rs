@@ -6,7 +6,7 @@ const KEY: [u8; 32] = [5; 32];
 
 fn shared(key: [u8; 32]) -> EngineConfig {
     EngineConfig {
-        paths: vec![ViewerAccess::Psk(SharedKey::new(key))],
+        paths: vec![Carrier::Udp(ViewerAccess::Psk(SharedKey::new(key)))],
         ..config()
     }
 }
@@ -76,7 +76,7 @@ fn a_viewer_with_a_key_of_its_own_joins_the_relay_it_knows_and_no_other() {
     let mut good = world(
         2,
         EngineConfig {
-            paths: vec![access(&relay)],
+            paths: vec![Carrier::Udp(access(&relay))],
             ..config()
         },
         lets_in(),
@@ -88,7 +88,7 @@ fn a_viewer_with_a_key_of_its_own_joins_the_relay_it_knows_and_no_other() {
     let mut wrong = world(
         2,
         EngineConfig {
-            paths: vec![access(&other)],
+            paths: vec![Carrier::Udp(access(&other))],
             ..config()
         },
         lets_in(),

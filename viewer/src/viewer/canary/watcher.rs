@@ -210,8 +210,12 @@ impl Sink for Watcher {
             Output::LinkState(link_state) => {
                 tracing::debug!(stream = %self.stream, "canary: {link_state}");
             }
-            Output::Send(..) | Output::List(..) | Output::JoinGroup(..) | Output::LeaveGroup(_) => {
-            }
+            Output::Send(..)
+            | Output::List(..)
+            | Output::JoinGroup(..)
+            | Output::LeaveGroup(_)
+            | Output::Credit(..)
+            | Output::Transport(..) => {}
         }
 
         ControlFlow::Continue(())

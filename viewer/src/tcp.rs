@@ -1,0 +1,42 @@
+//! Connections to relays: a WebSocket over TCP, with TLS or without, that carries control datagrams and whole frames.
+//!
+//! The event loop of [`drive`](crate::udp::drive) owns them and does all reading and writing on its thread; nothing here
+//! waits.
+
+mod address;
+mod connection;
+mod failure;
+mod stream;
+mod trust;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+use zeroize::Zeroizing;
+
+pub use address::RelayUrl;
+pub(crate) use address::is_web_address;
+pub(crate) use connection::{Connection, Event};
+pub(crate) use failure::Failure;
+pub use trust::{Fingerprint, TrustError};
+
+/// What to show to relays over TCP, and which of them to believe.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The token that lets one watch; none: none is shown.
+    pub token: Option<Arc<Zeroizing<String>>>,
+    /// By what a certificate is judged; none: there is no relay with TLS.
+    pub tls: Option<Arc<ClientConfig>>,
+}
+
+/// By what the certificates of relays are judged.
+///
+/// # Errors
+/// [`TrustError`].
+pub fn trust(
+    authorities: Option<&PathBuf>,
+    pinned: &[Fingerprint],
+) -> Result<Arc<ClientConfig>, TrustError> {
+    trust::client_config(authorities, pinned).map(Arc::new)
+}
