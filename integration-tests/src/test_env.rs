@@ -16,6 +16,9 @@ const RELAY_PORTS: u16 = 5004;
 /// First TCP port of the sources on an environment's own address.
 const SOURCE_PORTS: u16 = 6004;
 
+/// First port of the relays' HTTP on an environment's own address.
+const HTTP_PORTS: u16 = 8080;
+
 /// Overrides where the programs are looked for.
 const BIN_DIR: &str = "FANLIGHT_BIN_DIR";
 
@@ -112,12 +115,24 @@ impl TestEnv {
     /// A viewer of `stream` at the relay `relay`, without a window. It runs until it is stopped.
     #[must_use]
     pub fn viewer(&self, relay: SocketAddr, stream: &str) -> ViewerCommand {
+        self.viewer_at(&relay.to_string(), stream)
+    }
+
+    /// As [`viewer`](Self::viewer), of the relay at an address as the settings have it, such as `ws://host:port`.
+    #[must_use]
+    pub fn viewer_at(&self, relay: &str, stream: &str) -> ViewerCommand {
         ViewerCommand::new(
             self.program("viewer")
-                .flag("relay", relay.to_string())
+                .flag("relay", relay)
                 .flag("stream", stream),
             self,
         )
+    }
+
+    /// A TCP address for the HTTP of relay `number`, over restarts.
+    #[must_use]
+    pub fn http_address(&self, number: u16) -> SocketAddr {
+        (self.host, HTTP_PORTS + number).into()
     }
 }
 

@@ -240,6 +240,8 @@ pub struct Report {
     pub fps: f64,
     pub age_ms: Ages,
     pub clock: String,
+    pub transport: String,
+    pub transport_changes: Vec<TransportChange>,
     pub joins: u64,
     pub datagrams: u64,
     pub foreign: u64,
@@ -374,8 +376,19 @@ pub struct Repairs {
 #[derive(Clone, Debug, Deserialize)]
 #[expect(missing_docs, reason = "as above")]
 pub struct Way {
+    pub transport: String,
+    pub frames: u64,
     pub datagrams: u64,
     pub by_multicast: u64,
+}
+
+/// See [`Report::transport_changes`].
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "as above")]
+pub struct TransportChange {
+    pub at_ms: f64,
+    pub to: String,
+    pub reason: String,
 }
 
 /// See [`Report::decode`].

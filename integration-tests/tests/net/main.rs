@@ -15,5 +15,6 @@ mod multicast;
 mod nat;
 mod overload;
 mod partition;
+mod tcp;
 mod two_relays;
 mod vanished;

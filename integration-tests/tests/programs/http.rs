@@ -1,6 +1,6 @@
 //! The relay's HTTP side: real programs, and clients that read strictly.
 
-mod access;
+pub(crate) mod access;
 mod hostile;
 mod many_clients;
 mod players;

@@ -29,6 +29,7 @@ mod secrets;
 mod status;
 mod systemd;
 mod tampering;
+mod tcp;
 mod topology;
 mod tracker;
 mod verification;

@@ -56,7 +56,7 @@ fn finish_balanced(viewers: impl IntoIterator<Item = ViewerProcess>) -> Vec<Repo
 }
 
 /// How long after `since` each viewer shows a frame that was captured after `fresh`.
-fn gaps(viewers: &[ViewerProcess], since: Time, fresh: Time) -> Vec<Duration> {
+pub(crate) fn gaps(viewers: &[ViewerProcess], since: Time, fresh: Time) -> Vec<Duration> {
     let gap = |viewer: &ViewerProcess| {
         let shown = until("the viewer is live again", SOON, || {
             viewer.shown().into_iter().find(|s| s.captured > fresh)
@@ -68,7 +68,7 @@ fn gaps(viewers: &[ViewerProcess], since: Time, fresh: Time) -> Vec<Duration> {
     viewers.iter().map(gap).collect()
 }
 
-fn judge_median_and_worst(
+pub(crate) fn judge_median_and_worst(
     measurement: &mut Measurement,
     what: &str,
     mut gaps: Vec<Duration>,

@@ -64,7 +64,7 @@ fn row(status: &Value, name: &str, stream: &str) -> Option<Value> {
 
 /// Waits until `pick` makes something of the row of a screen.
 #[track_caller]
-fn until_row<T>(
+pub(crate) fn until_row<T>(
     env: &TestEnv,
     name: &str,
     stream: &str,

@@ -638,7 +638,7 @@ fn pages_of_others_neither_open_sockets_nor_read_through_a_name_of_their_own() {
 }
 
 /// A certificate for `localhost` and its key, made by openssl.
-fn certificate(folder: &Path, name: &str) -> Option<(PathBuf, PathBuf)> {
+pub(crate) fn certificate(folder: &Path, name: &str) -> Option<(PathBuf, PathBuf)> {
     let certificate = folder.join(format!("{name}.crt"));
     let key = folder.join(format!("{name}.pem"));
     let made = Command::new("openssl")
