@@ -11,8 +11,9 @@ use fanlight_proto::clock_filter::ClockFilter;
 use fanlight_proto::datagram::{DataHeader, ToRelay};
 use fanlight_proto::handshake::{Initiator, ViewerAccess};
 use fanlight_proto::message::{
-    Accept, Goodbye, Pulse, Refusal, Refuse, Repair, Report, SourceClock,
+    Accept, Access, Goodbye, Pulse, Refusal, Refuse, Repair, Report, SourceClock,
 };
+use prost::Message as _;
 
 use super::frame_tally::FrameTally;
 use super::group::Group;

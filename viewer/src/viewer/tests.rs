@@ -341,7 +341,7 @@ fn a_relay_tells_what_it_has_and_a_missing_one_is_named() {
     let live = Live::start("127.0.0.1:0", 1, 0);
     let route = |relay: &str| Route {
         relays: vec![relay.to_owned()],
-        found: FoundRelays::default(),
+        found: crate::found_relays::FoundRelays::default(),
         accesses: vec![ViewerAccess::Open],
         tcp: crate::tcp::Options::default(),
         replaces: Vec::new(),

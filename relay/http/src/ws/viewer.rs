@@ -17,6 +17,9 @@ use fanlight_proto::message::{
 use super::subscription::Subscription;
 use super::{Session, error};
 
+/// Streams that a refusal names.
+const MAX_NAMED_STREAMS: usize = 8;
+
 /// What is kept of a viewer.
 #[derive(Debug)]
 pub(super) struct Viewer {
@@ -80,7 +83,7 @@ impl Session {
                 nonce: join.nonce,
                 refusal: Refusal::into(refusal),
                 message,
-                retry_after_ms: 0,
+                ..Refuse::default()
             })
         };
 
@@ -107,10 +110,11 @@ impl Session {
 
         let entry = wanted.and_then(|name| table.entry(&name));
         let Some(entry) = entry else {
-            return match status.streams.is_empty() {
-                true => refuse(Refusal::NoStreams, "no stream yet".to_owned()),
-                false => refuse(Refusal::NoSuchStream, format!("no stream {}", join.stream)),
-            };
+            if status.streams.is_empty() {
+                return refuse(Refusal::NoStreams, "no stream yet".to_owned());
+            }
+
+            return ToViewer::Refuse(no_such_stream(&join, &status.streams));
         };
 
         ToViewer::Accept(Accept {
@@ -230,6 +234,22 @@ impl Session {
         self.subscriptions
             .iter_mut()
             .find(|it| u64::from(it.id) == id && it.viewer.is_some())
+    }
+}
+
+/// The refusal of a stream that is none of `streams`, which it names but for canaries.
+fn no_such_stream(join: &Join, streams: &[StreamEntry]) -> Refuse {
+    let names = || streams.iter().map(|entry| &entry.name);
+    let is_canary = |name: &StreamName| names().any(|other| other.canary() == *name);
+    let named: Vec<_> = names().filter(|name| !is_canary(name)).collect();
+    let first = named.iter().take(MAX_NAMED_STREAMS);
+    Refuse {
+        nonce: join.nonce,
+        refusal: Refusal::NoSuchStream.into(),
+        message: format!("no stream {}", join.stream),
+        streams: first.map(ToString::to_string).collect(),
+        total_streams: u32::try_from(named.len()).unwrap_or(u32::MAX),
+        ..Refuse::default()
     }
 }
 
