@@ -4,9 +4,11 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::Duration;
 
+use bytes::Bytes;
 use fanlight_daemon::clock;
 use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_FRAME_PREFIX};
-use fanlight_proto::message::{Format, FrameBuffer, FrameHeader, State};
+use fanlight_proto::message::{Format, Frame, FrameHeader, State};
+use prost::Message as _;
 
 use super::{LOOK, Outcome, Scale, beside, shows, source};
 use crate::TestEnv;
@@ -70,6 +72,7 @@ fn serve(mut relay: TcpStream, kind: Kind, streams: usize) -> std::io::Result<()
         Kind::CanaryNames => (picture(1000), "x".repeat(large - 4096)),
         Kind::Pictures => (picture(large), String::new()),
     };
+    let jpeg = Bytes::from(jpeg);
 
     for number in 1.. {
         for stream in 0..streams {
@@ -88,7 +91,12 @@ fn serve(mut relay: TcpStream, kind: Kind, streams: usize) -> std::io::Result<()
                 canary: canary.clone(),
                 ..FrameHeader::default()
             };
-            let frame = FrameBuffer::copy_of(&jpeg).finish(header);
+            // Not by a FrameBuffer, which has no room for such names.
+            let frame = Frame {
+                header: Some(header),
+                jpeg: jpeg.clone(),
+            };
+            let frame = frame.encode_to_vec();
             relay.write_all(&message(format!("{name}/").as_bytes(), &frame))?;
         }
         pause(ROUND);
@@ -104,7 +112,7 @@ fn peak(kind: Kind, streams: usize, budget: u64, time: Duration) -> (u64, String
     let relay = env
         .relay(0, &[env.ipc("cam"), publish(kind, streams)])
         .flag("memory-budget", budget.to_string())
-        .flag("http", "127.0.0.1:0")
+        .flags("--http 127.0.0.1:0 --http-connections-per-address 1024")
         .ready();
 
     let address = env.relay_address(0);
