@@ -15,10 +15,11 @@
 //! ```
 //!
 //! The switch is a bridge in its own namespace. nft (bridge family) and tc on its ports act on the traffic, outside of the
-//! programs under test and of the hosts. The kernels of test machines lack netem, so there is no delay, jitter or
-//! reordering here: see [`udp_proxy`](crate::udp_proxy) for delay.
+//! programs under test and of the hosts. The kernels of test machines lack netem: a cable with delay is a program of its own
+//! ([`Lab::distant_host`]), and there is no jitter or reordering.
 
 mod cable;
+mod delay;
 mod host;
 mod namespace;
 mod nat;
@@ -29,6 +30,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 pub use cable::{Cable, End};
 pub use host::Host;
@@ -86,13 +88,22 @@ impl Lab {
     /// When it cannot be made.
     #[must_use]
     pub fn host(&self, name: &str) -> Host {
+        self.distant_host(name, Duration::ZERO)
+    }
+
+    /// A further host whose cable takes so long each way, in user space: good for some thousand packets a second.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn distant_host(&self, name: &str, each_way: Duration) -> Host {
         let number = self.hosts.get() + 1;
         assert!(
             number <= MAX_HOSTS,
             "a laboratory has at most {MAX_HOSTS} hosts"
         );
         self.hosts.set(number);
-        Host::new(&self.switch, name, number)
+        Host::new(&self.switch, name, number, each_way)
     }
 
     /// A further host at the switch that hides a network of one host behind its own address.

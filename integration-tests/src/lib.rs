@@ -18,6 +18,7 @@
 
 pub mod attack;
 pub mod browser;
+pub mod compare;
 pub mod fake_source;
 pub mod http;
 pub mod jpeg;

@@ -161,6 +161,11 @@ fn built() -> PathBuf {
     ancestor_of_test(2)
 }
 
+/// An example of this crate, built in the same profile.
+pub(crate) fn built_example(name: &str) -> PathBuf {
+    built().join("examples").join(name)
+}
+
 /// Cargo's `target/`, where tests keep what they make once.
 #[must_use]
 pub fn target_directory() -> PathBuf {

@@ -2,7 +2,9 @@
 
 use std::net::Ipv4Addr;
 use std::rc::Rc;
+use std::time::Duration;
 
+use super::delay::Delay;
 use super::{ASK_AGAIN, Namespace, SEGMENTATION_OFF, Switch, Traffic};
 
 /// Longest that a packet waits at a limited port; as much as a switch's buffer holds.
@@ -15,25 +17,39 @@ pub struct Host {
     number: u8,
     namespace: Namespace,
     switch: Rc<Switch>,
+    /// What its cable is made of, when that takes time.
+    _delay: Option<Delay>,
 }
 
 impl Host {
-    pub(super) fn new(switch: &Rc<Switch>, name: &str, number: u8) -> Self {
+    pub(super) fn new(switch: &Rc<Switch>, name: &str, number: u8, each_way: Duration) -> Self {
         let namespace = Namespace::new(format!("{}-{name}", switch.prefix()));
+        let port = port(number);
+        let delay = if each_way.is_zero() {
+            namespace.ip(&format!(
+                "link add eth0 type veth peer name {port} netns {}",
+                switch.namespace().name()
+            ));
+            None
+        } else {
+            let far = format!("far{number}");
+            let delay = Delay::between(switch.namespace(), &port, &far, each_way);
+            let to = namespace.name();
+            switch
+                .namespace()
+                .ip(&format!("link set {far} netns {to} name eth0"));
+            Some(delay)
+        };
+
         let host = Self {
             name: name.to_owned(),
             number,
             namespace,
             switch: Rc::clone(switch),
+            _delay: delay,
         };
 
-        let port = host.port();
         let address = host.address();
-        host.namespace.ip(&format!(
-            "link add eth0 type veth peer name {port} netns {}",
-            switch.namespace().name()
-        ));
-
         // An address of IPv6 would come a second later, and a browser gives up what it loads when its addresses change.
         host.namespace.ip("link set eth0 addrgenmode none");
         host.namespace
@@ -191,6 +207,11 @@ impl Host {
     }
 
     fn port(&self) -> String {
-        format!("p{}", self.number)
+        port(self.number)
     }
+}
+
+/// The name of the switch's port to host `number`.
+fn port(number: u8) -> String {
+    format!("p{number}")
 }

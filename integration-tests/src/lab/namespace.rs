@@ -49,14 +49,15 @@ impl Namespace {
         run(&words);
     }
 
-    /// Waits until the device has its carrier: the kernel tells of one a moment after both ends are up.
+    /// Waits until the device has its carrier: the kernel tells of one a moment after both ends are up. Of a TAP device's
+    /// it tells nothing.
     #[track_caller]
     pub(super) fn wait_up(&self, device: &str) {
         let words = ["ip", "-n", &self.name, "-brief", "link", "show", device];
         until(&format!("{device} is up"), SOON, || {
             let said = run(&words);
             said.split_whitespace()
-                .any(|word| word == "UP")
+                .any(|word| word == "UP" || word == "UNKNOWN")
                 .then_some(())
         });
     }

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "every step of a test must succeed")]
 
 mod clocks;
+mod compare;
 mod congestion;
 mod discovery;
 mod fixture;
