@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use fanlight_daemon::config;
 use fanlight_daemon::keys::KeyPath;
 use fanlight_proto::handshake::PublicKey;
@@ -71,8 +71,9 @@ pub struct Config {
     /// better) or off.
     #[arg(default_value_t = Multicast::Auto)]
     pub multicast: Multicast,
-    /// Bytes to ask the kernel to keep for the socket. It grants at most net.core.rmem_max.
-    #[arg(default_value_t = 4 << 20)]
+    /// Bytes to ask the kernel to keep for the socket. It grants at most net.core.rmem_max. For TCP, where the kernel
+    /// chooses by itself, only less than this default is asked for.
+    #[arg(default_value_t = DEFAULT_RECEIVE_BUFFER)]
     pub receive_buffer: usize,
     /// For diagnosis: the folder for captures of the last datagrams, headers only, written at SIGUSR1 and when a second
     /// was bad. Unset: none are kept.
@@ -213,7 +214,32 @@ pub struct Extra {
     /// Record what is shown.
     #[command(flatten)]
     pub record: RecordFlags,
+
+    /// What to do instead of showing a stream.
+    #[command(subcommand)]
+    pub command: Option<Command>,
 }
+
+/// What else a viewer can do.
+#[derive(Subcommand, Clone, Debug)]
+pub enum Command {
+    /// Receive from each --relay in turn, at several receive buffers, and print a table: UDP or TCP over this network?
+    ///
+    /// Name the relay twice: --relay HOST:5004 --relay ws://HOST:8080. Exit codes: 0 some frame was shown; 1 none was;
+    /// 64 flags or config that cannot be used.
+    Compare(Comparison),
+}
+
+/// Flags of `compare`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Comparison {
+    /// How long each row takes: 500ms, 10s, 2m.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "5s")]
+    pub each: Duration,
+}
+
+/// Bytes asked for by default.
+pub(crate) const DEFAULT_RECEIVE_BUFFER: usize = 4 << 20;
 
 /// Least receive buffer, in bytes, to compare with (`./dev compare`): the kernel grants one datagram at least (socket(7)).
 const MIN_RECEIVE_BUFFER: usize = 1000;

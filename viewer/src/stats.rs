@@ -137,6 +137,8 @@ struct Inner {
     rejected: Option<NotShown>,
     first_shown: Option<Time>,
     last_shown: Option<Time>,
+    /// The longest time between two frames shown.
+    longest_freeze: Duration,
     /// The time between frames of the stream shown last; zero when it is not known.
     shown_interval: Duration,
     ages: Histogram,
@@ -255,7 +257,8 @@ impl Counters {
         inner.rejected = None;
         inner.shown_interval = frame_interval(info.rate_millihertz);
         inner.first_shown.get_or_insert(at);
-        inner.last_shown = Some(at);
+        let before = inner.last_shown.replace(at).unwrap_or(at);
+        inner.longest_freeze = inner.longest_freeze.max(at.saturating_since(before));
         inner.ages.record(age);
         inner.second.ages.record(age);
         let timings = inner.timings(&info, at, age, clock);

@@ -28,6 +28,8 @@ pub struct Options {
     pub token: Option<Arc<Zeroizing<String>>>,
     /// By what a certificate is judged; none: there is no relay with TLS.
     pub tls: Option<Arc<ClientConfig>>,
+    /// Bytes to ask the kernel to keep for the socket; none: it chooses by itself.
+    pub receive_buffer: Option<usize>,
 }
 
 /// By what the certificates of relays are judged.

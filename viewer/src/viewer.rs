@@ -5,6 +5,7 @@
 //! thread watches the canary of the stream, if it has one.
 
 mod canary;
+mod compare;
 mod decoding;
 mod detection_queue;
 mod figures;
@@ -29,7 +30,7 @@ use fanlight_daemon::usage::Meter;
 use fanlight_daemon::{Context, Program, Shutdown, clock};
 use fanlight_proto::clock::Time;
 
-use crate::config::{self, Config, Extra};
+use crate::config::{self, Command, Config, Extra};
 use crate::engine::{Engine, EngineConfig, LinkState};
 use crate::record::Plan;
 use crate::scene::SceneSlot;
@@ -68,7 +69,7 @@ impl Program for Viewer {
     }];
 
     fn serves(extra: &Extra) -> bool {
-        !extra.list
+        !extra.list && extra.command.is_none()
     }
 
     fn check(config: &Config) -> anyhow::Result<()> {
@@ -81,6 +82,10 @@ impl Program for Viewer {
 
     /// Exit code 0 when it ended as asked; it fails when no frame was shown in the whole of a given duration.
     fn run(config: Config, extra: Extra, context: Context) -> anyhow::Result<ExitCode> {
+        if let Some(Command::Compare(comparison)) = &extra.command {
+            return compare::compare(&config, comparison, &context);
+        }
+
         let plan = extra.record.plan()?;
         run(&config, &extra, plan, &context).map(|_| ExitCode::SUCCESS)
     }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum;
 use fanlight_proto::handshake::{PublicKey, ViewerAccess};
 
-use super::{Config, Redundancy};
+use super::{Config, DEFAULT_RECEIVE_BUFFER, Redundancy};
 use crate::engine::MAX_PATHS;
 use crate::found_relays::{AUTO, FoundRelays, LOCAL};
 use crate::tcp::{self, RelayUrl};
@@ -44,6 +44,8 @@ pub fn route(config: &Config) -> anyhow::Result<Route> {
         tcp: tcp::Options {
             token: token.map(Arc::new),
             tls: secure.then(trust).transpose()?,
+            receive_buffer: Some(config.receive_buffer)
+                .filter(|bytes| *bytes < DEFAULT_RECEIVE_BUFFER),
         },
         replaces: replaces(config, &relays),
         relays,

@@ -26,6 +26,8 @@ pub struct Report {
     pub fps: f64,
     /// From capture to the screen.
     pub age_ms: Percentiles,
+    /// The longest time without a new frame, from the first one shown until the report; none when none was.
+    pub longest_freeze_ms: Option<f64>,
     /// What the latest age was measured by: "monotonic" when source and viewer share a clock, "exchange" when relay and
     /// source have compared their clocks, else "wall", the hosts' own idea of the time of day.
     pub clock: &'static str,
@@ -218,6 +220,7 @@ pub(super) fn of(inner: &Inner, now: Time, relay: &str) -> Report {
         frames: frames(inner),
         fps: rate(inner),
         age_ms: Percentiles::of(&inner.ages),
+        longest_freeze_ms: longest_freeze(inner, now).map(millis),
         clock: inner.clock,
         clock_error_ms: summary
             .source_clock
@@ -295,6 +298,11 @@ fn frames(inner: &Inner) -> Frames {
         pending: whole.saturating_sub(inner.shown + inner.superseded + inner.undecodable),
         lost: Lost::of(&losses),
     }
+}
+
+fn longest_freeze(inner: &Inner, now: Time) -> Option<Duration> {
+    let last = inner.last_shown?;
+    Some(inner.longest_freeze.max(now.saturating_since(last)))
 }
 
 fn rate(inner: &Inner) -> f64 {

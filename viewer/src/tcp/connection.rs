@@ -1,6 +1,7 @@
 //! One connection to a relay, which is opened again whenever it ends.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,7 +12,7 @@ use fanlight_daemon::clock;
 use fanlight_proto::clock::Time;
 use fanlight_proto::frame_message::HEADER_BYTES;
 use fanlight_proto::limits::MAX_FRAME_BYTES;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::timeout;
 use tungstenite::client::IntoClientRequest as _;
 use tungstenite::client::client_with_config;
@@ -252,8 +253,8 @@ impl Socket {
 
 /// Opens a connection.
 async fn open(url: RelayUrl, options: Options) -> Result<Socket, Failure> {
-    let connect = TcpStream::connect((url.host.as_str(), url.port));
-    let tcp = match timeout(CONNECT_TIMEOUT, connect).await {
+    let connecting = connect(&url, options.receive_buffer);
+    let tcp = match timeout(CONNECT_TIMEOUT, connecting).await {
         Ok(Ok(tcp)) => Arc::new(tcp),
         Ok(Err(error)) => return Err(Failure::of_connecting(&url, &error)),
         Err(_) => return Err(Failure::no_answer(&url)),
@@ -270,6 +271,29 @@ async fn open(url: RelayUrl, options: Options) -> Result<Socket, Failure> {
         more: true,
         broken: false,
     })
+}
+
+/// Connects to the first address of the host that answers. The receive buffer is set before, since it decides how the
+/// window is scaled (tcp(7)).
+async fn connect(url: &RelayUrl, receive_buffer: Option<usize>) -> io::Result<TcpStream> {
+    let mut failure = io::Error::from(io::ErrorKind::NotFound);
+    for address in lookup_host((url.host.as_str(), url.port)).await? {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+
+        if let Some(bytes) = receive_buffer {
+            socket.set_recv_buffer_size(u32::try_from(bytes).unwrap_or(u32::MAX))?;
+        }
+
+        match socket.connect(address).await {
+            Ok(tcp) => return Ok(tcp),
+            Err(error) => failure = error,
+        }
+    }
+
+    Err(failure)
 }
 
 /// TLS, if the address says so, and the upgrade to a WebSocket.
