@@ -5,6 +5,7 @@
 mod attack;
 mod camera;
 mod cli;
+mod compare;
 mod demo;
 mod end_to_end;
 mod feed;
