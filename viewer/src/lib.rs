@@ -9,6 +9,7 @@ pub mod decode;
 pub mod engine;
 pub mod found_relays;
 pub mod grey;
+pub mod histogram;
 pub mod marker;
 #[cfg(test)]
 mod mini_relay;
@@ -20,5 +21,6 @@ pub mod tcp;
 pub mod trace;
 pub mod track;
 pub mod udp;
+pub mod verdict;
 pub mod viewer;
 pub mod window;

@@ -3,12 +3,9 @@
 
 mod canary;
 mod clock;
-mod histogram;
 mod report;
-mod stage_timings;
 #[cfg(test)]
 mod tests;
-mod verdict;
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -22,17 +19,17 @@ use fanlight_proto::reassembly::Losses;
 use parking_lot::Mutex;
 
 use crate::engine::{LinkState, Presentation, Summary, Transport};
+pub use crate::histogram::Histogram;
 use crate::track::Tracking;
+pub use crate::track::{Observation, StageTimings};
+pub use crate::verdict::VerdictSummary;
 pub use canary::Canary;
 pub use clock::{Captured, Clock};
-pub use histogram::Histogram;
 pub use report::millis;
 pub use report::{
     Decoding, Frames, LinkStateChange, Lost, Path, Percentiles, Repairs, Report, Stages,
     TransportChange,
 };
-pub use stage_timings::{Observation, StageTimings};
-pub use verdict::VerdictSummary;
 
 /// Frames between decoder and screen whose facts are remembered: one in the slot, one on its way, and room.
 const MAX_IN_FLIGHT: usize = 8;

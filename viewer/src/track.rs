@@ -11,6 +11,7 @@ mod counters;
 mod job_queue;
 mod pool;
 pub mod serve;
+mod stage_timings;
 #[cfg(test)]
 mod tests;
 pub mod wire;
@@ -23,9 +24,9 @@ use clap::ValueEnum;
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{Detection, FrameId, StreamName};
 
-use crate::stats::{Observation, StageTimings};
 pub use counters::{LastDetection, Spread, Tracking};
 pub use pool::{OnResult, TrackerPool};
+pub use stage_timings::{Observation, StageTimings};
 pub use wire::{Format, Found};
 
 /// Trackers a viewer has at most: more than any machine that also shows pictures can keep busy.

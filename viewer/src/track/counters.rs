@@ -8,7 +8,8 @@ use serde::Serialize;
 use super::TrackResult;
 use super::wire::Found;
 use crate::engine::DetectionCounts;
-use crate::stats::{Histogram, VerdictSummary};
+use crate::histogram::Histogram;
+use crate::verdict::VerdictSummary;
 
 /// Counts of all trackers of a viewer. Any thread may call.
 #[derive(Debug, Default)]

@@ -93,7 +93,7 @@ mod tests {
     use fanlight_proto::message::FrameId;
 
     use super::*;
-    use crate::stats::StageTimings;
+    use crate::track::StageTimings;
 
     fn frame(number: u64) -> Frame {
         let id = FrameId { epoch: 1, number };

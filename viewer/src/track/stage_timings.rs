@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fanlight_proto::message::{Ball, Detection, FrameId};
 
-use crate::track::Found;
+use super::Found;
 
 /// The way of a frame from its publisher to the screen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
