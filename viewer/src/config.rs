@@ -383,6 +383,7 @@ mod tests {
             (
                 "relay_key",
                 Config {
+                    relay: vec!["a:1".into()],
                     relay_key: vec![public(); 2],
                     key_file: Some(key_file()),
                     ..Config::default()
