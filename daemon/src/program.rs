@@ -66,7 +66,7 @@ pub trait Program {
         Some(version) => version,
         None => env!("CARGO_PKG_VERSION"),
     };
-    /// The settings; see [`config`].
+    /// The settings; see [`config`](crate::config).
     type Config: Args;
     /// Flags and subcommands that are not settings.
     type Extra: Args;
