@@ -158,6 +158,7 @@ pub fn reassembly(bytes: &[u8]) {
     let mut now = Time::from_nanos(1 << 40);
     let mut out = BTreeMap::new();
     let mut frames = BTreeMap::new();
+    let mut epoch = 0;
 
     for step in bytes.chunks_exact(6) {
         now = now + Duration::from_micros(u64::from(step[0]) * 100);
@@ -192,9 +193,19 @@ pub fn reassembly(bytes: &[u8]) {
             panic!("a good header is taken")
         };
 
+        if step[5] & 1 == 0 {
+            reassembly.on_newest(now, header.id, Some(1 + u64::from(step[5] >> 6)));
+        }
+
         let Some(whole) = reassembly.on_shard(now, &header, shard) else {
             continue;
         };
+
+        // An epoch that comes back was forged, or the one between.
+        if epoch != whole.id.epoch {
+            epoch = whole.id.epoch;
+            out.insert(epoch, whole.id.number);
+        }
 
         assert_eq!(whole.id, header.id);
         assert_eq!(whole.body.len(), header.length as usize);

@@ -23,8 +23,11 @@ use repair_scheduler::Timing;
 /// A relay spreads a frame over 200 ms at most, in fours: of a frame of 12 datagrams three pauses are made.
 const LONGEST_PAUSE: Duration = Duration::from_millis(70);
 
-/// Ended epochs that are remembered, so that a late datagram does not bring them back.
+/// Ended epochs that are remembered, so that a relay that is behind does not bring them back.
 const RETIRED_EPOCHS: usize = 4;
+
+/// When no frame of the current epoch has become whole for so long, a relay that is in another one is followed.
+const EPOCH_SILENCE: Duration = Duration::from_secs(1);
 
 /// A shard this many frames behind is not just late: the frame ahead of it was forged or damaged.
 const FAR_BEHIND: u64 = 1 << 10;
@@ -44,7 +47,10 @@ const MAX_NUMBER: u64 = u64::MAX / 2;
 pub struct Reassembly {
     limit: usize,
     epoch: Option<u64>,
+    /// Epochs that a relay was seen to go on from.
     retired: [u64; RETIRED_EPOCHS],
+    /// When the current epoch was entered, or a frame of it last became whole.
+    heard: Time,
     /// Every frame number below this one is settled: delivered, or counted as lost.
     settled: u64,
     open: Vec<PartialFrame>,
@@ -110,6 +116,7 @@ impl Reassembly {
             limit: limit.min(MAX_FRAME_BYTES),
             epoch: None,
             retired: [0; RETIRED_EPOCHS],
+            heard: Time::default(),
             settled: 0,
             open: Vec::with_capacity(MAX_OPEN_FRAMES),
             spare: Vec::with_capacity(MAX_OPEN_FRAMES),
@@ -144,6 +151,23 @@ impl Reassembly {
         self.authentic = authentic;
     }
 
+    /// To be called before [`Reassembly::on_shard`] or [`Reassembly::on_frame`] for each `id` that is the newest of its
+    /// relay, by sequence or because a connection keeps the order; `former` is the epoch of the one before, if there was
+    /// one in the session. Only this changes the epoch: what is late or replayed says nothing of where the source is.
+    pub fn on_newest(&mut self, now: Time, id: FrameId, former: Option<u64>) {
+        if self.epoch == Some(id.epoch) || id.number > MAX_NUMBER {
+            return;
+        }
+
+        if let Some(former) = former.filter(|_| former == self.epoch) {
+            self.begin_epoch(now, id);
+            self.retired.rotate_right(1);
+            self.retired[0] = former;
+        } else if (self.away || self.is_silent(now)) && !self.retired.contains(&id.epoch) {
+            self.begin_epoch(now, id);
+        }
+    }
+
     /// Takes one shard, unsealed, with the header that [`ToViewer::parse`](crate::datagram::ToViewer::parse) gave; gives
     /// the frame when it is whole now. Shards of one frame may come from several relays.
     ///
@@ -163,7 +187,7 @@ impl Reassembly {
             return None;
         }
 
-        if !self.enter_epoch(header.id) {
+        if !self.is_current(now, header.id) {
             self.note_late(header);
             return None;
         }
@@ -242,28 +266,33 @@ impl Reassembly {
         &self.counts
     }
 
-    /// Whether `id`'s epoch is the current one; begins a new one if it has never been seen.
-    fn enter_epoch(&mut self, id: FrameId) -> bool {
-        if self.epoch == Some(id.epoch) {
-            return true;
+    /// Whether `id`'s epoch is the current one. The first that comes is, and where datagrams can be forged, what comes
+    /// after a silence: the one that seemed to be the newest may have been forged.
+    fn is_current(&mut self, now: Time, id: FrameId) -> bool {
+        let anything = self.epoch.is_none() || (!self.authentic && self.is_silent(now));
+        if anything && self.epoch != Some(id.epoch) {
+            self.begin_epoch(now, id);
         }
 
-        if self.retired.contains(&id.epoch) {
-            return false;
-        }
+        self.epoch == Some(id.epoch)
+    }
 
+    fn is_silent(&self, now: Time) -> bool {
+        now.saturating_since(self.heard) >= EPOCH_SILENCE
+    }
+
+    fn begin_epoch(&mut self, now: Time, id: FrameId) {
         self.on_away();
         self.away = false;
-
-        if let Some(former) = self.epoch.replace(id.epoch) {
-            self.retired.rotate_right(1);
-            self.retired[0] = former;
-        }
-
+        self.epoch = Some(id.epoch);
+        self.heard = now;
         self.settled = id.number;
         self.interval.restart();
         self.level = Level::default();
-        true
+
+        if let Some(retired) = self.retired.iter_mut().find(|epoch| **epoch == id.epoch) {
+            *retired = 0;
+        }
     }
 
     /// Whether to believe `number` rather than a frame far ahead of it, which would silence the stream for ever.
@@ -386,10 +415,11 @@ impl Reassembly {
             self.note_parity(header);
         }
 
-        whole.then(|| self.finish(at, header))
+        whole.then(|| self.finish(now, at, header))
     }
 
-    fn finish(&mut self, at: usize, header: &DataHeader) -> CompleteFrame {
+    fn finish(&mut self, now: Time, at: usize, header: &DataHeader) -> CompleteFrame {
+        self.heard = now;
         let open = self.open.swap_remove(at);
         self.settle_below(open.id.number, open.lost_upstream, open.lost_in_relay);
         self.settled = open.id.number + 1;

@@ -44,6 +44,8 @@ pub struct Monitor {
 #[derive(Clone, Copy, Debug)]
 struct Span {
     epoch: u64,
+    /// Which run of the source that is.
+    run: usize,
     first: u64,
     highest: u64,
 }
@@ -65,25 +67,22 @@ impl Monitor {
         self.run = now;
     }
 
-    /// A media datagram came in that its session takes.
-    pub(super) fn on_shard(&mut self, id: FrameId) {
-        match self
-            .spans
-            .iter_mut()
-            .position(|span| span.epoch == id.epoch)
-        {
-            None => self.spans.push(Span {
+    /// A media datagram came in that its session takes, of that `run` of the source.
+    pub(super) fn on_shard(&mut self, id: FrameId, run: usize) {
+        match self.spans.last_mut() {
+            // What is late of an epoch that has ended.
+            Some(newest) if newest.run > run => {}
+
+            Some(newest) if newest.epoch == id.epoch => {
+                newest.highest = newest.highest.max(id.number);
+            }
+
+            _ => self.spans.push(Span {
                 epoch: id.epoch,
+                run,
                 first: id.number,
                 highest: id.number,
             }),
-
-            Some(at) if at + 1 == self.spans.len() => {
-                self.spans[at].highest = self.spans[at].highest.max(id.number);
-            }
-
-            // What is late of an epoch that has ended.
-            Some(_) => {}
         }
     }
 

@@ -57,6 +57,8 @@ pub(super) struct SourceNode {
     pub(super) next: Duration,
     /// Distinguishes its runs.
     epoch: u64,
+    /// All its epochs, in order.
+    epochs: Vec<u64>,
     number: u64,
     said: Duration,
     content: Random,
@@ -69,14 +71,17 @@ pub(super) struct SourceNode {
 impl SourceNode {
     pub(super) fn new(config: SourceConfig, seed: u64) -> Self {
         let mut content = Random::new(seed);
+        let next = Duration::from_nanos(content.below(30_000_000) as u64);
+        let epoch = content.number().max(1);
         Self {
             config,
             alive: true,
             frozen: false,
             capturing: true,
             damaged: false,
-            next: Duration::from_nanos(content.below(30_000_000) as u64),
-            epoch: content.number().max(1),
+            next,
+            epoch,
+            epochs: vec![epoch],
             number: 0,
             said: Duration::ZERO,
             content,
@@ -92,6 +97,7 @@ impl SourceNode {
         self.capturing = true;
         self.damaged = false;
         self.epoch = self.content.number().max(1);
+        self.epochs.push(self.epoch);
         self.number = 0;
         self.next = now;
         self.said = now;
@@ -115,6 +121,11 @@ impl SourceNode {
             self.said = now;
             self.message(now, State::Stalled, &[])
         })
+    }
+
+    /// Which of its runs `epoch` names, counted from 0; none if it is not its own.
+    pub(super) fn run_of(&self, epoch: u64) -> Option<usize> {
+        self.epochs.iter().position(|known| *known == epoch)
     }
 
     /// Whether the picture of frame `id` can be decoded; none when `body` is not what was published as `id`.

@@ -536,7 +536,11 @@ impl World {
         let foreign = id.map(|_| life.tally().foreign);
         life.on_datagram(now, path, &mut datagram);
         if let Some(id) = id.filter(|_| foreign == Some(life.tally().foreign)) {
-            node.watch.on_shard(id);
+            let run = self
+                .sources
+                .iter()
+                .find_map(|source| source.run_of(id.epoch));
+            node.watch.on_shard(id, run.expect("no shard is forged"));
         }
 
         self.take_from_viewer(viewer);

@@ -61,6 +61,12 @@ fn a_relay_dates_what_a_screen_said_that_has_gone_silent() {
     );
 }
 
+/// In this storm somebody replays sealed media of the run before the one that the viewer came into.
+#[test]
+fn a_recording_of_an_ended_run_does_not_silence_a_screen_that_came_after_it() {
+    run(&random_case(7355), 7355);
+}
+
 /// In each of these storms a relay said of a picture of two seconds ago that it was of a moment ago.
 #[test]
 fn what_a_relay_that_stood_still_finds_in_its_socket_is_not_news() {

@@ -1,3 +1,4 @@
+mod epochs;
 mod merging;
 mod repair;
 mod whole_frames;
@@ -179,6 +180,7 @@ fn what_is_missed_without_a_session_is_counted_apart() {
 fn a_restarted_source_begins_anew_and_its_former_run_does_not_come_back() {
     let mut reassembly = Reassembly::new(MAX_FRAME_BYTES);
     assert!(feed_all(&mut reassembly, first(1, 900), 2).is_some());
+    reassembly.on_newest(T0, first(2, 0).id, Some(1));
     assert!(feed_all(&mut reassembly, first(2, 0), 2).is_some());
     assert!(feed_all(&mut reassembly, first(1, 901), 2).is_none());
     assert!(feed_all(&mut reassembly, first(2, 1), 2).is_some());

@@ -20,7 +20,7 @@ impl Reassembly {
             return None;
         }
 
-        if !self.enter_epoch(id) || (id.number < self.settled && !self.falls_back(id.number)) {
+        if !self.is_current(now, id) || (id.number < self.settled && !self.falls_back(id.number)) {
             self.counts.late += 1;
             return None;
         }
@@ -46,6 +46,7 @@ impl Reassembly {
         self.note_away(id.number, lost_upstream);
         self.settle_below(id.number, lost_upstream, 0);
         self.settled = id.number + 1;
+        self.heard = now;
         self.counts.whole += 1;
         let mut whole = std::mem::take(&mut memory.body);
         self.keep(memory);

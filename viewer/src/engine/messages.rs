@@ -32,6 +32,10 @@ impl Engine {
             .filter(|session| session.alias == header.alias)?;
 
         let shard = session.shard(header, datagram)?;
+        if session.is_newest(header) {
+            self.reassembly.on_newest(now, header.id, session.epoch);
+        }
+
         session.on_media(now, header);
         path.note_media(now, header);
         path.note_received(now);

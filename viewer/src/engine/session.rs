@@ -56,6 +56,8 @@ pub(super) struct Session {
     group_timeout: Duration,
     /// Highest sequence of its media.
     newest_sequence: u64,
+    /// The epoch of the newest of its media.
+    pub(super) epoch: Option<u64>,
     /// What seals its messages and its media; none with an open relay.
     seal: Option<Seal>,
     jitter: Jitter,
@@ -191,6 +193,7 @@ impl Session {
             probe_after,
             group_timeout: frames.map_or(USUAL_GROUP_TIMEOUT, |_| probe_after),
             newest_sequence: 0,
+            epoch: None,
             seal,
             jitter: Jitter::default(),
             ahead: 0,
@@ -289,12 +292,18 @@ impl Session {
         }
     }
 
+    /// Whether its relay has sent nothing later that came: not what is late or was recorded.
+    pub(super) const fn is_newest(&self, header: &DataHeader) -> bool {
+        header.sequence >= self.newest_sequence
+    }
+
     /// A media datagram of this session came.
     pub(super) fn on_media(&mut self, now: Time, header: &DataHeader) {
         self.media = now;
         self.probed = false;
         if header.sequence > self.newest_sequence {
             self.newest_sequence = header.sequence;
+            self.epoch = Some(header.id.epoch);
             self.jitter.note(now, header.received_us);
         }
     }
@@ -310,6 +319,7 @@ impl Session {
     ) -> u32 {
         self.media = now;
         self.probed = false;
+        self.epoch = Some(said.id.epoch);
         self.withheld.skipped += u64::from(said.superseded);
         if let (Some(captured), Some(age)) = (said.captured_us, said.age_us) {
             self.jitter

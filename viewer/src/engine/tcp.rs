@@ -94,6 +94,7 @@ impl Engine {
             session.id == u64::from(said.subscription) && said.content == Content::Frame
         })?;
 
+        self.reassembly.on_newest(now, said.id, session.epoch);
         let credit = session.on_frame(now, &said, trip, interval);
         path.note_frame(now);
         path.note_received(now);
