@@ -37,6 +37,8 @@ pub struct Monitor {
     run: Duration,
     /// Of this life, the epochs in their order.
     spans: Vec<Span>,
+    /// The epoch of what it last dropped as late.
+    late: Option<u64>,
     given: Option<FrameId>,
 }
 
@@ -54,6 +56,7 @@ impl Monitor {
     /// It starts, and knows nothing.
     pub(super) fn begin_life(&mut self, now: Duration) {
         self.spans.clear();
+        self.late = None;
         self.live = None;
         self.fresh = now;
         self.run = now;
@@ -67,8 +70,14 @@ impl Monitor {
         self.run = now;
     }
 
-    /// A media datagram came in that its session takes, of that `run` of the source.
-    pub(super) fn on_shard(&mut self, id: FrameId, run: usize) {
+    /// A media datagram came in that its session takes and that is dropped as late: of a frame that is decided, or of an
+    /// epoch that is not followed yet, because another relay may be ahead. That lasts a second at most.
+    pub(super) fn on_late(&mut self, id: FrameId) {
+        self.late = Some(id.epoch);
+    }
+
+    /// A media datagram came in that its session takes, of that `run` of the source. Parity is never said to be late.
+    pub(super) fn on_shard(&mut self, id: FrameId, run: usize, is_parity: bool) {
         match self.spans.last_mut() {
             // What is late of an epoch that has ended.
             Some(newest) if newest.run > run => {}
@@ -76,6 +85,8 @@ impl Monitor {
             Some(newest) if newest.epoch == id.epoch => {
                 newest.highest = newest.highest.max(id.number);
             }
+
+            _ if is_parity && self.late == Some(id.epoch) => {}
 
             _ => self.spans.push(Span {
                 epoch: id.epoch,

@@ -528,19 +528,26 @@ impl World {
         let node = &mut self.viewers[viewer];
         let now = node.config.clock.read(self.now);
         let Some(life) = &mut node.life else { return };
-        let id = match ToViewer::parse(&datagram) {
-            Ok(ToViewer::Data(header, _)) => Some(header.id),
+        let media = match ToViewer::parse(&datagram) {
+            Ok(ToViewer::Data(header, _)) => Some((header, life.tally())),
             _ => None,
         };
 
-        let foreign = id.map(|_| life.tally().foreign);
         life.on_datagram(now, path, &mut datagram);
-        if let Some(id) = id.filter(|_| foreign == Some(life.tally().foreign)) {
+        if let Some((header, before)) = media {
+            let (id, after) = (header.id, life.tally());
+            let is_parity = header.index >= header.shards;
             let run = self
                 .sources
                 .iter()
                 .find_map(|source| source.run_of(id.epoch));
-            node.watch.on_shard(id, run.expect("no shard is forged"));
+
+            if after.counts.late > before.counts.late {
+                node.watch.on_late(id);
+            } else if after.foreign == before.foreign {
+                let run = run.expect("no shard is forged");
+                node.watch.on_shard(id, run, is_parity);
+            }
         }
 
         self.take_from_viewer(viewer);

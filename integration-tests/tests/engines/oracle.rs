@@ -67,6 +67,13 @@ fn a_recording_of_an_ended_run_does_not_silence_a_screen_that_came_after_it() {
     run(&random_case(7355), 7355);
 }
 
+/// In this storm the only relay left has a new session and a new run of the source, while the other one had the former run
+/// less than a second ago.
+#[test]
+fn a_new_run_that_is_not_followed_at_once_is_accounted_for_from_where_it_is() {
+    run(&random_case(2416), 2416);
+}
+
 /// In each of these storms a relay said of a picture of two seconds ago that it was of a moment ago.
 #[test]
 fn what_a_relay_that_stood_still_finds_in_its_socket_is_not_news() {
