@@ -66,9 +66,11 @@ impl FromStr for RelayUrl {
             format!("{base}{PATH}")
         };
 
-        let port = authority
-            .port_u16()
-            .unwrap_or(if secure { 443 } else { 80 });
+        let port = match authority.port_u16() {
+            Some(port) => port,
+            None if authority.as_str() == authority.host() => default_port(secure),
+            None => return Err(RelayUrlError),
+        };
         let full = Uri::builder()
             .scheme(if secure { "wss" } else { "ws" })
             .authority(authority.clone())
@@ -82,6 +84,11 @@ impl FromStr for RelayUrl {
             uri: full.map_err(|_| RelayUrlError)?,
         })
     }
+}
+
+/// Of an address that names none (RFC 6455, section 3).
+const fn default_port(secure: bool) -> u16 {
+    if secure { 443 } else { 80 }
 }
 
 /// Host and port, as people read them.

@@ -155,7 +155,8 @@ fn a_relay_far_away_gets_credit_in_advance() {
 #[test]
 fn a_frame_that_there_is_no_credit_for_is_lost_because_the_relay_skipped_it() {
     let mut world = World::with(3, with(vec![tcp(None)]));
-    world.run_until(ms(1000));
+    // Between two frames: one under way would bring credit.
+    world.run_until(ms(1015));
     world.connections.get_mut(&0).unwrap().credit = 0;
     world.run_until(ms(1500));
     world.connections.get_mut(&0).unwrap().credit = 1;
