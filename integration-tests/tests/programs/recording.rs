@@ -273,8 +273,8 @@ fn a_source_plays_what_a_viewer_recorded() {
     let thawed = live.relay.thaw();
     viewer.wait_shown_after(thawed, SOON);
     viewer.wait_more(10);
-    let (_, recorded) = viewer.finish();
-    let recorded = hashes(&recorded);
+    let (report, shown) = viewer.finish();
+    let recorded = hashes(&recorded(&live.env, &file, shown, &report));
     live.source.stop();
     let _again = live
         .env
