@@ -42,8 +42,8 @@ use stream_publisher::StreamContext;
 /// Time between two status lines for the service manager.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Time between two evaluations of the screens.
-const EVALUATION_INTERVAL: Duration = Duration::from_millis(250);
+/// Time between two evaluations of the screens: with it a screen that has gone is blind well within 1.5 s (P32).
+const EVALUATION_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Time between two looks for a screen while there is none.
 const IDLE_EVALUATION_INTERVAL: Duration = Duration::from_secs(1);

@@ -16,6 +16,9 @@ use serde_json::{Map, Value, json};
 
 use super::{AppState, readiness};
 
+/// How long what a viewer said of its screen holds (decision 080). One that is there says something four times a second.
+const HOLDS_FOR: Duration = Duration::from_millis(1200);
+
 /// `GET /api/streams`.
 pub(super) async fn streams(State(app): State<Arc<AppState>>) -> Response {
     let now = clock::now();
@@ -32,7 +35,8 @@ pub(super) async fn viewers(
 ) -> Response {
     let now = clock::now();
     let status = app.table().status();
-    let udp = status.viewers.iter().map(viewer);
+    let aged = now.saturating_since(status.at);
+    let udp = status.viewers.iter().map(|entry| viewer(entry, aged));
     let clients = app.table().clients().all(now);
     let mut rows: Vec<_> = udp
         .chain(clients.iter().map(|listed| {
@@ -168,9 +172,18 @@ fn stream(listed: &ListedStream) -> Value {
     })
 }
 
-fn viewer(viewer: &ViewerEntry) -> Map<String, Value> {
+/// What the engine knew of a viewer, `aged` since.
+fn viewer(viewer: &ViewerEntry, aged: Duration) -> Map<String, Value> {
     let report = &viewer.report;
-    let silent_ms = u64::try_from(viewer.silent.as_millis()).unwrap_or(u64::MAX / 2);
+    let millis_of = |length: Duration| u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+    let silent = viewer.silent + aged;
+    let last_shown = Duration::from_millis(report.last_shown_ms.into()) + aged;
+    // The source's verdict ends later: what it judges by goes there and back.
+    let health = screen_health(report.not_shown(), viewer.verdict).map(|word| match silent {
+        silent if silent > HOLDS_FOR => health_word(Health::Blind),
+        _ => word,
+    });
+
     object(json!({
         "kind": "udp",
         "name": viewer.name,
@@ -187,7 +200,7 @@ fn viewer(viewer: &ViewerEntry) -> Map<String, Value> {
         "age_ms": (report.age_us > 0).then(|| millis(report.age_us.into())),
         "fps": null,
         "bytes": report.bytes,
-        "silent_ms": silent_ms,
+        "silent_ms": millis_of(silent),
         "jitter_ms": millis(report.jitter_us.into()),
         "share": viewer.share,
         "parity_level": viewer.parity_level,
@@ -195,8 +208,8 @@ fn viewer(viewer: &ViewerEntry) -> Map<String, Value> {
         "in_group": viewer.in_group,
         "paused": viewer.paused,
         "not_shown": reason(report.not_shown()),
-        "last_shown_ms": (report.frames_shown > 0).then(|| silent_ms + u64::from(report.last_shown_ms)),
-        "health": screen_health(report.not_shown(), viewer.verdict),
+        "last_shown_ms": (report.frames_shown > 0).then(|| millis_of(last_shown)),
+        "health": health,
         "error_px": viewer.verdict.map(|verdict| hundredths(verdict.mean)),
         "latency_ms": viewer.verdict.map(|verdict| millis(verdict.latency_us.into())),
     }))

@@ -269,7 +269,7 @@ impl Session {
             Due::List => {
                 self.list_due = None;
                 self.listed = now;
-                if let Some(pulse) = self.news(now) {
+                if let Some(pulse) = self.pulse_of_change(now) {
                     return Some(pulse);
                 }
 

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use crate::auth::{challenges, nonce};
 use crate::request::{MAX_BYTES, Parsed, Request, Wish, parse, transport};
+use crate::response::{Refusal, Response, refuse};
 use crate::session::{Event, Session, Transport, UdpPair};
 use crate::{App, RTSP};
 
@@ -47,32 +48,6 @@ pub(crate) struct Ends {
     pub(crate) local: IpAddr,
     /// It is by TLS.
     pub(crate) secure: bool,
-}
-
-/// An answer: its status, its fields with line ends, and its body.
-struct Response {
-    status: u16,
-    reason: String,
-    fields: String,
-    body: String,
-}
-
-impl Response {
-    fn ok(fields: String) -> Self {
-        Self {
-            status: 200,
-            reason: "OK".to_owned(),
-            fields,
-            body: String::new(),
-        }
-    }
-}
-
-/// Why a request is refused: status and reason.
-type Refusal = (u16, String);
-
-fn refuse<T>(status: u16, reason: &str) -> Result<T, Refusal> {
-    Err((status, reason.to_owned()))
 }
 
 /// The connection is to end.
@@ -271,22 +246,7 @@ impl<'a> Connection<'a> {
                 body: String::new(),
             });
 
-        let Response {
-            status,
-            reason,
-            fields,
-            body,
-        } = response;
-        let mut head = format!("RTSP/1.0 {status} {reason}\r\n");
-        if let Some(cseq) = request.field("CSeq") {
-            let _ = write!(head, "CSeq: {cseq}\r\n");
-        }
-        head.push_str(&fields);
-        if !body.is_empty() {
-            let _ = write!(head, "Content-Length: {}\r\n", body.len());
-        }
-        self.out.extend(format!("{head}\r\n{body}").as_bytes());
-
+        response.write(request.field("CSeq"), &mut self.out);
         if self.failures >= MAX_FAILURES {
             return Err(Ended);
         }

@@ -11,6 +11,7 @@ mod huffman;
 mod jpeg;
 mod pictures;
 mod request;
+mod response;
 mod rtp;
 mod server;
 mod session;

@@ -60,7 +60,7 @@ impl Session {
     }
 
     /// What a viewer is told at once when something of its stream has changed; none on a connection without one.
-    pub(super) fn news(&self, now: Time) -> Option<Message> {
+    pub(super) fn pulse_of_change(&self, now: Time) -> Option<Message> {
         let subscription = self.subscriptions.iter().find(|it| it.viewer.is_some())?;
         Some(encoded(&self.pulse(now, subscription, 0)))
     }
