@@ -20,6 +20,9 @@ pub const MAX_WIDTH: u32 = 3840;
 /// See [`MAX_WIDTH`].
 pub const MAX_HEIGHT: u32 = 2160;
 
+/// What was said of the present, such as what a screen shows, holds for so long, unless it is said again (decision 080).
+pub const PRESENT_HOLDS: Duration = Duration::from_millis(1200);
+
 /// The source publishes a heartbeat when it has published nothing for so long.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(250);
 

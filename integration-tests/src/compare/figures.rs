@@ -5,7 +5,7 @@ use std::time::Duration;
 use fanlight_proto::clock::Time;
 use serde::Serialize;
 
-use super::{RATE, Traffic, per_second};
+use super::{Traffic, per_second};
 
 /// A frame that was shown.
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +19,7 @@ pub struct Frame {
 /// What came of one way. Times are in milliseconds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Figures {
-    /// Frames shown a second, of [`RATE`].
+    /// Frames shown a second, of [`RATE`](super::RATE).
     pub fps: f64,
     /// Ages of frames when they were shown; none when none was.
     pub age_ms: Option<[f64; 3]>,
@@ -102,12 +102,6 @@ impl Figures {
             maybe(self.megabits),
             lost.join(", ")
         )
-    }
-
-    /// The share of frames that was shown, of [`RATE`].
-    #[must_use]
-    pub fn share(&self) -> f64 {
-        self.fps / f64::from(RATE)
     }
 }
 

@@ -188,7 +188,8 @@ impl Running for Pair {
         self.end();
         let newest = self.screen.newest.load(Ordering::Relaxed);
         let queued = match self.method {
-            Method::TcpQueued => (taken as u64).saturating_sub(newest),
+            // One is always on its way.
+            Method::TcpQueued => (taken as u64).saturating_sub(newest + 1),
             _ => 0,
         };
 
@@ -203,7 +204,7 @@ impl Running for Pair {
 
         counted
             .into_iter()
-            .filter(|(_, count)| *count > 1)
+            .filter(|(_, count)| *count > 0)
             .map(|(reason, count)| (reason.to_owned(), count))
             .collect()
     }

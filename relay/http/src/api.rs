@@ -11,13 +11,11 @@ use fanlight_daemon::clock;
 use fanlight_live::access::Role;
 use fanlight_live::{Client, ClientTotals, ListedStream, OutputKind, SourceEntry, ViewerEntry};
 use fanlight_proto::clock::Time;
+use fanlight_proto::limits::PRESENT_HOLDS;
 use fanlight_proto::message::{Health, NotShown, StreamName, Verdict};
 use serde_json::{Map, Value, json};
 
 use super::{AppState, readiness};
-
-/// How long what a viewer said of its screen holds (decision 080). One that is there says something four times a second.
-const HOLDS_FOR: Duration = Duration::from_millis(1200);
 
 /// `GET /api/streams`.
 pub(super) async fn streams(State(app): State<Arc<AppState>>) -> Response {
@@ -180,7 +178,7 @@ fn viewer(viewer: &ViewerEntry, aged: Duration) -> Map<String, Value> {
     let last_shown = Duration::from_millis(report.last_shown_ms.into()) + aged;
     // The source's verdict ends later: what it judges by goes there and back.
     let health = screen_health(report.not_shown(), viewer.verdict).map(|word| match silent {
-        silent if silent > HOLDS_FOR => health_word(Health::Blind),
+        silent if silent > PRESENT_HOLDS => health_word(Health::Blind),
         _ => word,
     });
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use fanlight_daemon::rate_limit::TokenBucket;
 use fanlight_live::ledger::REPAIR_SHARDS_PER_SECOND;
 use fanlight_proto::clock::Time;
-use fanlight_proto::limits::CONSENT_LIFETIME;
+use fanlight_proto::limits::{CONSENT_LIFETIME, PRESENT_HOLDS};
 use fanlight_proto::message::{Join, KeepAlive, NotShown, Report};
 use fanlight_proto::parity::level_count;
 
@@ -27,7 +27,7 @@ const MISSING: Duration = Duration::from_millis(50);
 const LATE: Duration = Duration::from_millis(200);
 
 /// What a viewer said of its screen holds for so long, unless it says it again (promise P32: blank within 1.5 s).
-const HOLDS_FOR_MS: u32 = 1200;
+const HOLDS_FOR_MS: u32 = PRESENT_HOLDS.as_millis() as u32;
 
 /// How one viewer gets its stream's media.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
-use fanlight_proto::limits::{DETECTIONS_PER_SECOND, MAX_DETECTIONS};
+use fanlight_proto::limits::{DETECTIONS_PER_SECOND, MAX_DETECTIONS, PRESENT_HOLDS};
 use fanlight_proto::message::{CanaryStatus, Detection, Detections, Verdict, ViewerReport};
 
 use fanlight_daemon::rate_limit::TokenBucket;
@@ -14,7 +14,7 @@ use fanlight_live::ledger::KEPT_DETECTIONS_PER_SECOND;
 const MAX_WAITING: usize = 2 * MAX_DETECTIONS;
 
 /// A verdict holds for so long.
-const VERDICT_LIFETIME: Duration = Duration::from_millis(1200);
+const VERDICT_LIFETIME: Duration = PRESENT_HOLDS;
 
 /// What one viewer has to tell its source.
 #[derive(Debug)]

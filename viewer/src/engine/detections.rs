@@ -6,7 +6,7 @@ use std::time::Duration;
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::ToRelay;
 use fanlight_proto::detections;
-use fanlight_proto::limits::MAX_DETECTIONS;
+use fanlight_proto::limits::{MAX_DETECTIONS, PRESENT_HOLDS};
 use fanlight_proto::message::{CanaryStatus, Detection, Detections, StreamName, Verdict};
 use serde::Serialize;
 
@@ -27,7 +27,7 @@ const STALL_TIMEOUT: Duration = Duration::from_millis(400);
 
 /// For how long a verdict holds after it came. The relay repeats it four times a second, and for no longer than this
 /// after it came from the source.
-const VERDICT_LIFETIME: Duration = Duration::from_millis(1200);
+const VERDICT_LIFETIME: Duration = PRESENT_HOLDS;
 
 /// What became of detections. Counts never fall.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
