@@ -101,12 +101,12 @@ const commands = {
   },
 };
 
-// Runs in the page: the luma of what each pane's canvas shows, scaled, but only the strip that carries the code.
+// Runs in the page: the luma of what each pane shows, scaled, but only the strip that carries the code.
 function strips(width) {
   const figures = window.fanlight.figures(2).panes;
   return [...document.querySelectorAll(".pane")].map((pane, at) => {
-    const shown = pane.querySelector("canvas");
-    const height = Math.round((shown.height * width) / shown.width);
+    const shown = pane.querySelector(pane.dataset.by === "video" ? "video" : "canvas");
+    const height = Math.round(((shown.videoHeight ?? shown.height) * width) / (shown.videoWidth ?? shown.width));
     const strip = Math.min(height, Math.ceil((width * 5) / 40));
     const [copy, context] = [document.createElement("canvas")].flatMap((made) => {
       Object.assign(made, { width, height });

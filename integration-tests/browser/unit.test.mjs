@@ -9,6 +9,7 @@ import { Figures } from "./page/figures.js";
 import { GAP, GRIDS, arrange, place } from "./page/layout.js";
 import { Series } from "./page/plot.js";
 import { share } from "./page/rates.js";
+import { capturedAt } from "./page/video.js";
 import { pictureIn } from "./page/wire.js";
 import { duration, liveFor, missing, nextTry, rate, trouble } from "./page/words.js";
 
@@ -116,9 +117,10 @@ test("no pane leaves the window", () => {
 });
 
 test("an address says what it was made of, and nonsense in it is left out", () => {
-  const said = { streams: ["cam1", "Hof_2.a-b"], grid: "9", rate: "10", status: true };
+  const said = { streams: ["cam1", "Hof_2.a-b"], grid: "9", rate: "10", videos: ["cam1"], status: true };
   assert.deepEqual(read(write(said)), said);
-  assert.equal(write({ streams: null, grid: "auto", rate: "auto", status: false }), "");
+  assert.equal(write({ streams: null, grid: "auto", rate: "auto", videos: [], status: false }), "");
+  assert.deepEqual(read("#&video=<b>,cam2"), { streams: null, videos: ["cam2"] });
   assert.deepEqual(read("#"), { streams: null });
   assert.deepEqual(read("#<b>,cam1,../x,%zz"), { streams: null });
   assert.deepEqual(read("#<b>,cam1&grid=7&rate=1e9&view=x"), { streams: ["cam1"] });
@@ -158,6 +160,16 @@ test("a picture's header is read, and what is no picture is not", () => {
     assert.equal(pictureIn(other.buffer), null, `${at}: ${value}`);
   }
   assert.equal(pictureIn(new ArrayBuffer(56)), null);
+});
+
+test("the time of capture of a video's picture is the one nearest to now, whenever its clock begins again", () => {
+  const turn = 2 ** 32;
+  for (const relay of [0, 5e6, 47_721 * 1e6, 47_722 * 1e6, 9e15 / 90]) {
+    for (const age of [0, 40_000, 3e6, -1000]) {
+      const rtp = ((Math.floor(((relay - age) * 90) / 1000) % turn) + turn) % turn;
+      assert.ok(Math.abs(capturedAt(rtp, relay) - (relay - age)) < 30, `${relay} ${age}`);
+    }
+  }
 });
 
 test("states and figures are said in words", () => {

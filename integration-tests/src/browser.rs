@@ -97,6 +97,7 @@ pub struct Pane {
     pub number: Option<u64>,
     pub width: Option<u32>,
     pub height: Option<u32>,
+    pub by: Option<String>,
 }
 
 /// Percentiles of an age in milliseconds.
@@ -107,7 +108,7 @@ pub struct Ages {
     pub p95: Option<f64>,
 }
 
-/// What a pane's canvas shows, and what the page said of the pane when it was looked at.
+/// What a pane shows, and what the page said of the pane when it was looked at.
 #[derive(Clone, Debug)]
 pub struct Seen {
     /// The code painted into the picture; none when it cannot be read.

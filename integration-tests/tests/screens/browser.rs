@@ -7,3 +7,4 @@ mod interaction;
 mod networks;
 mod page_units;
 mod staleness;
+mod video;

@@ -48,6 +48,7 @@ files! {
     "session.js": SCRIPT,
     "settings.js": SCRIPT,
     "status.js": SCRIPT,
+    "video.js": SCRIPT,
     "wire.js": SCRIPT,
     "words.js": SCRIPT,
 }

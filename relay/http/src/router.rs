@@ -39,7 +39,7 @@ pub(super) fn router(app: Arc<AppState>) -> Router {
         )
         .route(
             "/whep/{stream}/{session}",
-            patch(whep::trickle).delete(whep::end),
+            patch(whep::change).delete(whep::end),
         )
         .route("/readyz", get(api::ready))
         .route("/metrics", get(metrics::metrics))

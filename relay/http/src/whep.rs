@@ -7,7 +7,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use fanlight_live::access::Grant;
-use fanlight_live::whep::{WhepAnswer, WhepClient, WhepCommand, WhepError};
+use fanlight_live::whep::{WhepAnswer, WhepClient, WhepCommand, WhepError, tag};
 use serde::Deserialize;
 
 use super::AppState;
@@ -65,12 +65,12 @@ pub(super) async fn offer(
             let headers = [
                 (header::CONTENT_TYPE, SDP.to_owned()),
                 (header::LOCATION, format!("/whep/{name}/{session}")),
-                (header::ETAG, format!("\"{session}\"")),
+                (header::ETAG, format!("\"{}\"", tag(&sdp))),
                 (ACCEPT_PATCH, SDP_FRAGMENT.to_owned()),
             ];
             Ok((StatusCode::CREATED, headers, sdp).into_response())
         }
-        WhepAnswer::Done => Ok(StatusCode::NO_CONTENT.into_response()),
+        WhepAnswer::Restarted(_) | WhepAnswer::Done => Ok(StatusCode::NO_CONTENT.into_response()),
     }
 }
 
@@ -81,13 +81,35 @@ pub(super) async fn options(State(app): State<Arc<AppState>>) -> Result<Response
 }
 
 /// `PATCH /whep/STREAM/SESSION`.
-pub(super) async fn trickle(
+pub(super) async fn change(
     State(app): State<Arc<AppState>>,
     Path((_, session)): Path<(String, String)>,
     headers: HeaderMap,
-) -> Result<StatusCode, ApiError> {
+    fragment: String,
+) -> Result<Response, ApiError> {
     check_type(&headers, SDP_FRAGMENT)?;
-    change(&app, WhepCommand::Trickle(session)).await
+    let command = WhepCommand::Patch {
+        session,
+        tag: condition(&headers),
+        fragment,
+    };
+
+    match whep(&app)?.ask(command).await.map_err(ApiError::from)? {
+        WhepAnswer::Restarted(fragment) => {
+            let headers = [
+                (header::CONTENT_TYPE, SDP_FRAGMENT.to_owned()),
+                (header::ETAG, format!("\"{}\"", tag(&fragment))),
+            ];
+            Ok((headers, fragment).into_response())
+        }
+        WhepAnswer::Created { .. } | WhepAnswer::Done => Ok(StatusCode::NO_CONTENT.into_response()),
+    }
+}
+
+/// The tag that a request is meant for (RFC 9110, 13.1.1); none: any.
+fn condition(headers: &HeaderMap) -> Option<String> {
+    let wanted = headers.get(header::IF_MATCH)?.to_str().ok()?.trim();
+    (wanted != "*").then(|| wanted.trim_matches('"').to_owned())
 }
 
 /// `DELETE /whep/STREAM/SESSION`.
@@ -95,11 +117,8 @@ pub(super) async fn end(
     State(app): State<Arc<AppState>>,
     Path((_, session)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
-    change(&app, WhepCommand::End(session)).await
-}
-
-async fn change(app: &AppState, command: WhepCommand) -> Result<StatusCode, ApiError> {
-    whep(app)?.ask(command).await.map_err(ApiError::from)?;
+    let ended = whep(&app)?.ask(WhepCommand::End(session)).await;
+    ended.map_err(ApiError::from)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -128,6 +147,7 @@ impl From<WhepError> for ApiError {
         let (status, code) = match error {
             WhepError::NoStream => (StatusCode::NOT_FOUND, "no_such_stream"),
             WhepError::NoSession => (StatusCode::NOT_FOUND, "no_such_session"),
+            WhepError::OldTag => (StatusCode::PRECONDITION_FAILED, "old_tag"),
             WhepError::BadOffer => (StatusCode::BAD_REQUEST, "bad_offer"),
             WhepError::NoCodec => (StatusCode::NOT_ACCEPTABLE, "no_codec"),
             WhepError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),

@@ -213,6 +213,7 @@ impl Session {
         let now_us = clock::now().as_micros();
         text(&json!({
             "type": "hello", "version": 1, "server": api::server(), "role": self.grant.role().word(), "now_us": now_us,
+            "webrtc": self.app.settings.whep.is_some(),
         }))
     }
 

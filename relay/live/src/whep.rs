@@ -55,8 +55,16 @@ pub enum WhepCommand {
         /// The answer (RFC 8866).
         sdp: String,
     },
-    /// PATCH: candidates of the client. None is needed: the relay learns its address from its checks (ICE-lite).
-    Trickle(String),
+    /// PATCH: candidates of the client, none of which is needed, as the relay learns its address from its checks
+    /// (ICE-lite); or with other credentials an ICE restart.
+    Patch {
+        /// The name of the session.
+        session: String,
+        /// What the client takes for the tag of the session; none: whatever it is.
+        tag: Option<String>,
+        /// A fragment of SDP (RFC 8840).
+        fragment: String,
+    },
     /// DELETE: to end the session of that name.
     End(String),
 }
@@ -71,8 +79,18 @@ pub enum WhepAnswer {
         /// Our answer.
         sdp: String,
     },
+    /// ICE begins again, with these credentials of ours.
+    Restarted(String),
     /// It is done.
     Done,
+}
+
+/// The tag of a session, from what the relay answers: the name of its ICE session (RFC 8839), which a restart changes.
+#[must_use]
+pub fn tag(sdp: &str) -> &str {
+    let mut lines = sdp.lines();
+    let ufrag = lines.find_map(|line| line.strip_prefix("a=ice-ufrag:"));
+    ufrag.unwrap_or_default()
 }
 
 /// Why a client does not get it.
@@ -84,6 +102,9 @@ pub enum WhepError {
     /// There is no such session.
     #[error("there is no such session: it has ended")]
     NoSession,
+    /// The client speaks of an ICE session that is over.
+    #[error("If-Match is not the ETag of the session: another ICE restart came before")]
+    OldTag,
     /// It is no offer.
     #[error("the body is no SDP offer that this relay understands")]
     BadOffer,

@@ -52,6 +52,8 @@ struct Coordinates {
 struct SentFrame {
     id: FrameId,
     rtp_time: u64,
+    /// How many pixels of the source one of the picture that was sent stands for, across.
+    scale: f32,
     published: Time,
     sent: Time,
     answered: bool,
@@ -104,12 +106,12 @@ impl Tracker {
         self.is_open
     }
 
-    /// A frame was sent to the peer.
-    pub(crate) fn on_sent(&mut self, now: Time, frame: &EncodedFrame) {
+    /// A frame was sent to the peer, at this RTP time.
+    pub(crate) fn on_sent(&mut self, now: Time, rtp_time: u64, frame: &EncodedFrame) {
         self.frames += 1;
         // aiortc counts from a card too.
         if self.origins.len() < MAX_ORIGINS {
-            self.origins.push(frame.rtp_time);
+            self.origins.push(rtp_time);
         }
         let Some((id, published)) = frame.origin else {
             return;
@@ -120,7 +122,8 @@ impl Tracker {
         }
         self.sent.push_back(SentFrame {
             id,
-            rtp_time: frame.rtp_time,
+            rtp_time,
+            scale: frame.rung.scale(),
             published,
             sent: now,
             answered: false,
@@ -224,9 +227,9 @@ fn detection(now: Time, frame: &SentFrame, said: &Coordinates) -> Detection {
     let until_answer = micros(now.saturating_since(frame.sent));
     let track_us = said.took_us.min(until_answer);
     let ball = said.x.zip(said.y).map(|(x, y)| Ball {
-        x,
-        y,
-        radius: said.radius,
+        x: x * frame.scale,
+        y: y * frame.scale,
+        radius: said.radius * frame.scale,
     });
 
     Detection {
@@ -249,6 +252,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::rung::Rung;
 
     const START: Time = Time::from_nanos(1 << 40);
     const FRAME: Duration = Duration::from_millis(33);
@@ -266,13 +270,16 @@ mod tests {
         for number in numbers {
             let frame = EncodedFrame {
                 stream: "cam".parse().unwrap(),
+                rung: Rung::Full,
                 data: Arc::new([]),
                 is_key: false,
                 rtp_time: rtp_time(number),
                 origin: Some((FrameId { epoch: 7, number }, at(number))),
                 age_us: None,
+                captured_utc: None,
             };
-            tracker.on_sent(at(number) + Duration::from_millis(5), &frame);
+            let sent = at(number) + Duration::from_millis(5);
+            tracker.on_sent(sent, frame.rtp_time, &frame);
         }
     }
 
@@ -330,6 +337,32 @@ mod tests {
         assert_eq!(found.ball.map(|ball| (ball.x, ball.y)), Some((1.5, 2.0)));
         assert_eq!((said.screen, said.sent), (3, 1));
         assert_eq!((report.frames_whole, report.frames_shown), (1, 1));
+    }
+
+    #[test]
+    fn where_the_ball_is_counts_in_pixels_of_the_source() {
+        let mut tracker = watching(1);
+        let half = EncodedFrame {
+            stream: "cam".parse().unwrap(),
+            rung: Rung::Half,
+            data: Arc::new([]),
+            is_key: true,
+            rtp_time: rtp_time(1),
+            origin: Some((
+                FrameId {
+                    epoch: 7,
+                    number: 1,
+                },
+                at(1),
+            )),
+            age_us: None,
+            captured_utc: None,
+        };
+        tracker.on_sent(at(1), half.rtp_time, &half);
+        tracker.on_message(at(2), br#"{"x":10,"y":20,"radius":3,"frame":1}"#);
+        let (_, said) = tracker.take_report(at(2)).unwrap();
+        let ball = said.detections[0].ball.unwrap();
+        assert_eq!((ball.x, ball.y, ball.radius), (20.0, 40.0, 6.0));
     }
 
     #[test]

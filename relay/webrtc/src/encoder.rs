@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use fanlight_daemon::clock;
 use fanlight_live::{FrameSubscription, LiveFrame, Output, StreamTable, Subscribe};
@@ -16,11 +16,7 @@ use tokio::sync::{Notify, mpsc};
 use vpx_encode::{Config, VideoCodecId};
 
 use crate::picture::{Picture, PictureDecoder};
-
-/// Bits a second that encoders start with, and the bounds of what they may be told, in kbit/s.
-pub(crate) const START_KBPS: u32 = 2_500;
-pub(crate) const MIN_KBPS: u32 = 300;
-pub(crate) const MAX_KBPS: u32 = 6_000;
+use crate::rung::Rung;
 
 /// libvpx is told that frames follow each other so many times faster, with as many times the bits a second: it chooses its
 /// effort to fill the time between two frames, which would make them late, and `vpx-encode` cannot set that otherwise.
@@ -45,6 +41,7 @@ const RTP_HZ: u64 = 90_000;
 #[derive(Clone, Debug)]
 pub(crate) struct EncodedFrame {
     pub(crate) stream: StreamName,
+    pub(crate) rung: Rung,
     pub(crate) data: Arc<[u8]>,
     pub(crate) is_key: bool,
     /// Ticks of the RTP clock.
@@ -53,6 +50,8 @@ pub(crate) struct EncodedFrame {
     pub(crate) origin: Option<(FrameId, Time)>,
     /// Its age when it was encoded, if that is known.
     pub(crate) age_us: Option<u64>,
+    /// When it was captured by its source's wall clock.
+    pub(crate) captured_utc: Option<SystemTime>,
 }
 
 /// Why a peer needs a key frame.
@@ -71,6 +70,7 @@ pub(crate) struct Encoder(Arc<Control>);
 /// What the WebRTC thread tells the encoder's.
 #[derive(Debug)]
 struct Control {
+    rung: Rung,
     stop: Notify,
     joined: AtomicBool,
     key_wanted: AtomicBool,
@@ -85,6 +85,7 @@ impl Encoder {
     pub(crate) fn start(
         table: &Arc<StreamTable>,
         stream: &StreamName,
+        rung: Rung,
         frames: mpsc::Sender<EncodedFrame>,
     ) -> io::Result<Option<Self>> {
         let output = Output::new(Arc::clone(table));
@@ -93,10 +94,11 @@ impl Encoder {
         };
 
         let control = Arc::new(Control {
+            rung,
             stop: Notify::new(),
             joined: AtomicBool::new(false),
             key_wanted: AtomicBool::new(false),
-            kbps: AtomicU32::new(START_KBPS),
+            kbps: AtomicU32::new(rung.start_kbps()),
         });
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -128,9 +130,16 @@ impl Encoder {
         }
     }
 
+    /// Whether it works: it ends by itself when the relay no longer has the stream.
+    pub(crate) fn is_running(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// What the slowest acceptable peer can take.
     pub(crate) fn set_kbps(&self, kbps: u32) {
-        self.0.kbps.store(kbps.clamp(MIN_KBPS, MAX_KBPS), Relaxed);
+        let bounds = self.0.rung.bounds();
+        let kbps = kbps.clamp(*bounds.start(), *bounds.end());
+        self.0.kbps.store(kbps, Relaxed);
     }
 }
 
@@ -158,6 +167,25 @@ struct Codec {
     size: (usize, usize),
     kbps: u32,
     made: Time,
+}
+
+/// What is known of the picture that is encoded, as in [`EncodedFrame`].
+struct Shown {
+    captured_us: u64,
+    origin: Option<(FrameId, Time)>,
+    age_us: Option<u64>,
+    captured_utc: Option<SystemTime>,
+}
+
+impl Shown {
+    const fn card(now: Time) -> Self {
+        Self {
+            captured_us: now.as_micros(),
+            origin: None,
+            age_us: None,
+            captured_utc: None,
+        }
+    }
 }
 
 impl EncoderTask {
@@ -189,7 +217,7 @@ impl EncoderTask {
                 Ok(Some(arrival)) => self.encode_frame(now, &arrival.frame),
                 Err(_) => {
                     self.picture.show_card("no signal");
-                    self.encode(now, now.as_micros(), None, None)
+                    self.encode(now, &Shown::card(now))
                 }
             };
 
@@ -213,19 +241,22 @@ impl EncoderTask {
             None => frame.received.as_micros(),
         };
         let published = Time::from_nanos(published.saturating_mul(1_000));
-        let captured = captured.unwrap_or_else(|| frame.received.as_micros());
-        let origin = Some((frame.id, published));
-        self.encode(now, captured, origin, frame.age_us(now))
+        let since_1970 = u64::try_from(frame.captured_utc_us()).ok();
+        let shown = Shown {
+            captured_us: captured.unwrap_or_else(|| frame.received.as_micros()),
+            origin: Some((frame.id, published)),
+            age_us: frame.age_us(now),
+            captured_utc: since_1970
+                .and_then(|us| SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(us))),
+        };
+        if self.control.rung == Rung::Half {
+            self.picture.halve();
+        }
+        self.encode(now, &shown)
     }
 
     /// Encodes the picture and hands it over. Peers that have no room for it get a key frame later.
-    fn encode(
-        &mut self,
-        now: Time,
-        captured_us: u64,
-        origin: Option<(FrameId, Time)>,
-        age_us: Option<u64>,
-    ) -> vpx_encode::Result<()> {
+    fn encode(&mut self, now: Time, shown: &Shown) -> vpx_encode::Result<()> {
         self.prepare(now)?;
         let Some(codec) = &mut self.codec else {
             return Ok(());
@@ -238,15 +269,17 @@ impl EncoderTask {
             }
 
             // Each frame has a time of its own, and none goes back: clients take that for 13 hours ahead.
-            let rtp_time = captured_us.saturating_mul(RTP_HZ) / 1_000_000;
+            let rtp_time = shown.captured_us.saturating_mul(RTP_HZ) / 1_000_000;
             self.last_rtp_time = rtp_time.max(self.last_rtp_time + 1);
             let encoded = EncodedFrame {
                 stream: self.subscription.stream().clone(),
+                rung: self.control.rung,
                 data: frame.data.into(),
                 is_key: frame.key,
                 rtp_time: self.last_rtp_time,
-                origin,
-                age_us,
+                origin: shown.origin,
+                age_us: shown.age_us,
+                captured_utc: shown.captured_utc,
             };
             if self.frames.try_send(encoded).is_err() {
                 // What follows refers to the frame that is lost here.

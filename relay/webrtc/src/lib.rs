@@ -8,6 +8,8 @@
 mod coordinates;
 mod encoder;
 mod picture;
+mod rung;
+mod sdp;
 mod server;
 mod session;
 mod signalling;
@@ -117,10 +119,9 @@ impl OutputServer for WebRtc {
                     if let Some((listener, _, requests)) = self.signalling {
                         tokio::spawn(signalling::serve(listener, requests, refusals));
                     }
-                    tokio::select! {
-                        ended = server.run(self.socket, self.requests) => ended,
-                        () = shutdown.wait() => Ok(()),
-                    }
+                    server
+                        .run(self.socket, self.requests, shutdown.wait())
+                        .await
                 });
                 if let Err(error) = served {
                     tracing::error!("WebRTC has ended: {error}");

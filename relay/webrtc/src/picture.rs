@@ -121,6 +121,28 @@ fn limited_chroma(value: u8) -> u8 {
 }
 
 impl Picture {
+    /// Half as wide and high, of the mean of each four pixels. Pictures that are too small for that stay.
+    pub(crate) fn halve(&mut self) {
+        if self.width < 4 || self.height < 4 {
+            return;
+        }
+
+        let whole = (self.width, self.height);
+        let half = ((whole.0 / 2) & !1, (whole.1 / 2) & !1);
+        let (luma, chroma) = self.planes.split_at(whole.0 * whole.1);
+        let mut planes = Vec::with_capacity(half.0 * half.1 * 3 / 2);
+        mean_of_four(luma, whole.0, half, &mut planes);
+        for plane in chroma.chunks_exact(whole.0 * whole.1 / 4) {
+            mean_of_four(plane, whole.0 / 2, (half.0 / 2, half.1 / 2), &mut planes);
+        }
+
+        *self = Self {
+            width: half.0,
+            height: half.1,
+            planes,
+        };
+    }
+
     /// A dark card of the same size that says why there is no picture.
     pub(crate) fn show_card(&mut self, reason: &str) {
         if self.width == 0 {
@@ -142,6 +164,23 @@ impl Picture {
                 planes[at] = LETTER_LUMA;
             }
         });
+    }
+}
+
+/// Appends a plane at half the sides of `plane`, whose rows have `stride` pixels.
+fn mean_of_four(plane: &[u8], stride: usize, (width, height): (usize, usize), to: &mut Vec<u8>) {
+    for rows in plane.chunks_exact(2 * stride).take(height) {
+        let (upper, lower) = rows.split_at(stride);
+        let pairs = upper.chunks_exact(2).zip(lower.chunks_exact(2));
+        let means = pairs.take(width).map(|(above, below)| {
+            let sum: u16 = above
+                .iter()
+                .chain(below)
+                .map(|&value| u16::from(value))
+                .sum();
+            ((sum + 2) / 4) as u8
+        });
+        to.extend(means);
     }
 }
 

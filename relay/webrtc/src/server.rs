@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,8 @@ use fanlight_proto::message::StreamName;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
-use crate::encoder::{EncodedFrame, Encoder, MAX_KBPS, MIN_KBPS};
+use crate::encoder::{EncodedFrame, Encoder, KeyRequest};
+use crate::rung::Rung;
 use crate::session::{Session, Watcher};
 use crate::{WEBRTC, WebRtc};
 
@@ -44,7 +46,7 @@ pub(crate) struct Server {
     /// What to say to clients that reach us otherwise than they think.
     addresses: Vec<IpAddr>,
     sessions: BTreeMap<String, Session>,
-    encoders: BTreeMap<StreamName, Encoder>,
+    encoders: BTreeMap<(StreamName, Rung), Encoder>,
     frames: (
         mpsc::Sender<EncodedFrame>,
         Option<mpsc::Receiver<EncodedFrame>>,
@@ -69,7 +71,7 @@ impl Server {
         })
     }
 
-    /// Serves for ever.
+    /// Serves until `stop`, which is told to all peers.
     ///
     /// # Errors
     /// When the port is of no use.
@@ -77,7 +79,9 @@ impl Server {
         mut self,
         socket: std::net::UdpSocket,
         mut requests: mpsc::Receiver<WhepRequest>,
+        stop: impl Future<Output = ()>,
     ) -> io::Result<()> {
+        let mut stop = pin!(stop);
         let socket = UdpSocket::from_std(socket)?;
         let mut frames = self.frames.1.take().expect("a server runs once");
         let mut tick = tokio::time::interval(TICK);
@@ -87,6 +91,11 @@ impl Server {
             let due = self.due();
 
             tokio::select! {
+                () = &mut stop => {
+                    self.sessions.values_mut().for_each(Session::end);
+                    self.run_sessions(&socket);
+                    return Ok(());
+                }
                 Some(request) = requests.recv() => {
                     // Who asked may have gone.
                     let _ = request.reply.send(self.answer(request.command));
@@ -99,6 +108,7 @@ impl Server {
                 _ = tick.tick() => {
                     self.end_expired();
                     self.tend_encoders();
+                    self.change_rungs();
                 }
                 () = tokio::time::sleep_until(due.into()) => {}
             }
@@ -166,11 +176,17 @@ impl Server {
                 }
                 answered.map(|()| WhepAnswer::Done)
             }
-            WhepCommand::Trickle(session) => self
-                .sessions
-                .contains_key(&session)
-                .then_some(WhepAnswer::Done)
-                .ok_or(WhepError::NoSession),
+            WhepCommand::Patch {
+                session,
+                tag,
+                fragment,
+            } => {
+                let session = self.sessions.get_mut(&session);
+                let session = session.ok_or(WhepError::NoSession)?;
+                let patch = |session: &mut Session| session.patch(tag.as_deref(), &fragment);
+                let patched = contain(session, patch).unwrap_or(Err(WhepError::BadOffer))?;
+                Ok(patched.map_or(WhepAnswer::Done, WhepAnswer::Restarted))
+            }
             WhepCommand::End(session) => {
                 let ended = self.sessions.get_mut(&session);
                 ended.ok_or(WhepError::NoSession)?.end();
@@ -213,22 +229,23 @@ impl Server {
             None => Session::offer(now, candidates, watcher, handle),
         }));
         let (session, sdp) = made.unwrap_or(Err(WhepError::BadOffer))?;
-        self.start_encoder(&stream)?;
+        self.start_encoder(&stream, Rung::Full)?;
 
         let name = format!("{:032x}", u128::from_le_bytes(clock::random_bytes()));
         self.sessions.insert(name.clone(), session);
         Ok(WhepAnswer::Created { session: name, sdp })
     }
 
-    fn start_encoder(&mut self, stream: &StreamName) -> Result<(), WhepError> {
-        if self.encoders.contains_key(stream) {
+    fn start_encoder(&mut self, stream: &StreamName, rung: Rung) -> Result<(), WhepError> {
+        let key = (stream.clone(), rung);
+        if self.encoders.contains_key(&key) {
             return Ok(());
         }
 
-        let encoder = Encoder::start(&self.table, stream, self.frames.0.clone())
+        let encoder = Encoder::start(&self.table, stream, rung, self.frames.0.clone())
             .map_err(|_| WhepError::Busy)?
             .ok_or(WhepError::NoStream)?;
-        self.encoders.insert(stream.clone(), encoder);
+        self.encoders.insert(key, encoder);
         Ok(())
     }
 
@@ -268,7 +285,9 @@ impl Server {
             contain(session, |session| session.run(now, &mut send_by(socket)));
 
             if let Some(request) = session.take_key_request()
-                && let Some(encoder) = self.encoders.get(&session.watcher.stream)
+                && let Some(encoder) = self
+                    .encoders
+                    .get(&(session.watcher.stream.clone(), session.rungs().1))
             {
                 encoder.want_key(request);
             }
@@ -293,22 +312,50 @@ impl Server {
     /// Ends the encoders that nobody watches, and tells the others what the slowest acceptable peer can take.
     fn tend_encoders(&mut self) {
         let sessions = &self.sessions;
-        let of = |stream: &StreamName| {
-            let stream = stream.clone();
-            sessions
+        self.encoders.retain(|(stream, rung), encoder| {
+            let of_stream = sessions
                 .values()
-                .filter(move |session| session.watcher.stream == stream)
-        };
-
-        self.encoders.retain(|stream, encoder| {
-            let acceptable = of(stream)
-                .filter_map(Session::kbps)
-                .filter(|kbps| *kbps >= MIN_KBPS);
-            if let Some(kbps) = acceptable.min() {
-                encoder.set_kbps(kbps.min(MAX_KBPS));
+                .filter(|session| session.watcher.stream == *stream);
+            let (mut is_watched, mut slowest) = (false, None);
+            for session in of_stream {
+                let (now, next) = session.rungs();
+                is_watched |= now == *rung || next == *rung;
+                let kbps = session.kbps().filter(|kbps| rung.bounds().start() <= kbps);
+                if next == *rung && kbps.is_some() {
+                    slowest = slowest.into_iter().chain(kbps).min();
+                }
             }
-            of(stream).next().is_some()
+
+            if let Some(kbps) = slowest {
+                encoder.set_kbps(kbps);
+            }
+            is_watched && encoder.is_running()
         });
+    }
+
+    /// Gives each peer the encoding that its network carries, also when the stream was gone and has come again.
+    fn change_rungs(&mut self) {
+        let mut wanted = Vec::new();
+        for session in self.sessions.values_mut() {
+            session.choose_rung();
+            let stream = &session.watcher.stream;
+            let (now, next) = session.rungs();
+            wanted.push((stream.clone(), now, false));
+            if next != now {
+                wanted.push((stream.clone(), next, true));
+            }
+        }
+
+        for (stream, rung, needs_key) in wanted {
+            // Without a stream or a thread it is tried again at the next tick.
+            let started = self.start_encoder(&stream, rung);
+            if needs_key
+                && started.is_ok()
+                && let Some(encoder) = self.encoders.get(&(stream, rung))
+            {
+                encoder.want_key(KeyRequest::Joined);
+            }
+        }
     }
 }
 
@@ -323,7 +370,7 @@ fn send_by(socket: &UdpSocket) -> impl FnMut(SocketAddr, &[u8]) {
 fn contain<T>(session: &mut Session, work: impl FnOnce(&mut Session) -> T) -> Option<T> {
     let done = catch_unwind(AssertUnwindSafe(|| work(session))).ok();
     if done.is_none() {
-        session.end();
+        session.abandon();
     }
     done
 }

@@ -15,13 +15,20 @@ use str0m::channel::ChannelId;
 use str0m::format::Codec;
 use str0m::media::{Direction, Frequency, MediaKind, MediaTime, Mid, Pt};
 use str0m::net::{Protocol, Receive};
+use str0m::rtp::{AbsCaptureTime, Extension};
 use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc};
 
 use crate::coordinates::{LABEL, Tracker};
-use crate::encoder::{EncodedFrame, KeyRequest, MAX_KBPS, START_KBPS};
+use crate::encoder::{EncodedFrame, KeyRequest};
+use crate::rung::{MAX_KBPS, Rung};
+use crate::sdp::{self, Credentials};
 
 /// A peer that the network carries no media to for so long is dropped.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Numbers of RTP extensions in an offer of ours, beside those that str0m has; offers of clients have their own.
+const CAPTURE_TIME_ID: u8 = 6;
+const PLAYOUT_DELAY_ID: u8 = 7;
 
 /// Who watches what.
 #[derive(Clone, Debug)]
@@ -41,6 +48,8 @@ pub(crate) struct Session {
     /// Candidates of ours; the first of the peer's family is where its datagrams are said to have come to.
     local: Vec<SocketAddr>,
     mid: Option<Mid>,
+    /// The client's offer, as it would be now.
+    offer: String,
     /// Our offer, until it is answered.
     pending: Option<SdpPendingOffer>,
     tracker: Tracker,
@@ -48,6 +57,12 @@ pub(crate) struct Session {
     /// The engine was told that it has gone.
     told_gone: bool,
     connected: bool,
+    /// It is to end.
+    over: bool,
+    rung: Rung,
+    /// The one that it goes to with its next key frame; the same: nowhere.
+    next_rung: Rung,
+    last_rtp_time: u64,
     /// It lacks a frame that others refer to, and takes none until the next key frame.
     needs_key: bool,
     /// Since the caller looked.
@@ -70,16 +85,9 @@ impl Session {
         watcher: Watcher,
         handle: ClientHandle,
     ) -> Result<(Self, String), WhepError> {
-        let offer = SdpOffer::from_sdp_string(offer).map_err(|_| WhepError::BadOffer)?;
         let mut session = Self::new(now, local, watcher, handle)?;
-        let answer = session
-            .rtc
-            .sdp_api()
-            .accept_offer(offer)
-            .map_err(|_| WhepError::BadOffer)?
-            .to_sdp_string();
-        session.mid = video_mid(&answer);
-
+        let answer = session.accept_offer(offer)?;
+        session.mid = sdp::video_mid(&answer).map(Mid::from);
         // Nothing is sent before the peer has spoken.
         session.drain(&mut |_, _| {});
         session.pt().ok_or(WhepError::NoCodec)?;
@@ -125,6 +133,42 @@ impl Session {
         self.pt().map(drop).ok_or(WhepError::NoCodec)
     }
 
+    /// Takes a fragment of SDP: candidates, which are not needed, or with other credentials an ICE restart; then those of
+    /// ours are given back.
+    ///
+    /// # Errors
+    /// [`WhepError::OldTag`] when `tag` is not that of the session, and [`WhepError::BadOffer`].
+    pub(crate) fn patch(
+        &mut self,
+        tag: Option<&str>,
+        fragment: &str,
+    ) -> Result<Option<String>, WhepError> {
+        let ours = self.rtc.direct_api().local_ice_credentials();
+        if tag.is_some_and(|tag| tag != ours.ufrag) {
+            return Err(WhepError::OldTag);
+        }
+        let Some(credentials) = Credentials::of(fragment) else {
+            return Ok(None);
+        };
+        // A session of ours to offer has no offer of the client.
+        if self.offer.is_empty() || Credentials::of(&self.offer) == Some(credentials) {
+            return Ok(None);
+        }
+
+        let offer = credentials.put_into(&self.offer);
+        let answer = self.accept_offer(&offer)?;
+        self.drain(&mut |_, _| {});
+        Ok(Some(sdp::fragment(&answer)))
+    }
+
+    fn accept_offer(&mut self, offer: &str) -> Result<String, WhepError> {
+        let parsed = SdpOffer::from_sdp_string(offer).map_err(|_| WhepError::BadOffer)?;
+        let answer = self.rtc.sdp_api().accept_offer(parsed);
+        let answer = answer.map_err(|_| WhepError::BadOffer)?;
+        offer.clone_into(&mut self.offer);
+        Ok(answer.to_sdp_string())
+    }
+
     fn new(
         now: Instant,
         local: Vec<SocketAddr>,
@@ -135,7 +179,9 @@ impl Session {
             .set_ice_lite(true)
             .clear_codecs()
             .enable_vp8(true)
-            .enable_bwe(Some(Bitrate::kbps(START_KBPS.into())))
+            .set_extension(CAPTURE_TIME_ID, Extension::AbsoluteCaptureTime)
+            .set_extension(PLAYOUT_DELAY_ID, Extension::PlayoutDelay)
+            .enable_bwe(Some(Bitrate::kbps(Rung::Full.start_kbps().into())))
             .build(now);
         for &address in &local {
             let candidate =
@@ -150,11 +196,16 @@ impl Session {
             rtc,
             local,
             mid: None,
+            offer: String::new(),
             pending: None,
             tracker: Tracker::new(u64::from_le_bytes(clock::random_bytes())),
             channels: Vec::new(),
             told_gone: false,
             connected: false,
+            over: false,
+            rung: Rung::Full,
+            next_rung: Rung::Full,
+            last_rtp_time: 0,
             needs_key: true,
             key_request: None,
             kbps: None,
@@ -184,11 +235,15 @@ impl Session {
 
     /// Does what is due, and gives `send` what is to be sent, and where.
     pub(crate) fn run(&mut self, now: Instant, send: &mut impl FnMut(SocketAddr, &[u8])) {
-        if now >= self.due {
+        if now >= self.due || self.over {
             self.feed(Input::Timeout(now));
         }
         self.drain(send);
 
+        if self.over {
+            // What says so to the peer (RTCP BYE, and close_notify of DTLS) has been sent.
+            self.rtc.disconnect();
+        }
         if !self.connected && now.saturating_duration_since(self.began) > CONNECT_TIMEOUT {
             self.rtc.disconnect();
         }
@@ -196,7 +251,7 @@ impl Session {
 
     /// Sends a frame of its stream.
     pub(crate) fn write(&mut self, now: (Instant, Time), frame: &EncodedFrame) {
-        if !self.connected || (self.needs_key && !frame.is_key) {
+        if !self.connected || self.over || !self.takes(frame) {
             return;
         }
 
@@ -207,11 +262,23 @@ impl Session {
             return;
         };
 
-        let rtp_time = MediaTime::new(frame.rtp_time, Frequency::NINETY_KHZ);
-        let written = writer.write(pt, now.0, rtp_time, frame.data.clone());
+        // Another rung may have been ahead.
+        let rtp_time = frame.rtp_time.max(self.last_rtp_time + 1);
+        let none = MediaTime::new(0, Frequency::HUNDREDTHS);
+        let mut writer = writer.playout_delay(none, none);
+        if let Some(capture_time) = frame.captured_utc {
+            writer = writer.abs_capture_time(AbsCaptureTime {
+                capture_time,
+                clock_offset: None,
+            });
+        }
+        let time = MediaTime::new(rtp_time, Frequency::NINETY_KHZ);
+        let written = writer.write(pt, now.0, time, frame.data.clone());
+
         self.needs_key = written.is_err();
         if written.is_ok() {
-            self.tracker.on_sent(now.1, frame);
+            self.last_rtp_time = rtp_time;
+            self.tracker.on_sent(now.1, rtp_time, frame);
             self.handle.note(
                 now.1,
                 Sent {
@@ -223,8 +290,38 @@ impl Session {
         }
     }
 
+    /// Whether a frame is for it: of its rung, or the key frame with which it goes to the next one.
+    fn takes(&mut self, frame: &EncodedFrame) -> bool {
+        if frame.is_key && frame.rung == self.next_rung {
+            self.rung = self.next_rung;
+            return true;
+        }
+        frame.rung == self.rung && (frame.is_key || !self.needs_key)
+    }
+
+    /// Which encodings it takes frames of: that of now, and the next.
+    pub(crate) const fn rungs(&self) -> (Rung, Rung) {
+        (self.rung, self.next_rung)
+    }
+
+    /// Chooses the rung by what the network carries.
+    pub(crate) fn choose_rung(&mut self) {
+        if let Some(kbps) = self.kbps {
+            self.next_rung = self.next_rung.after(kbps);
+        }
+    }
+
     /// Ends it; the peer is told by [`Session::run`].
     pub(crate) fn end(&mut self) {
+        self.over = true;
+        // Before there is a connection nobody can be told.
+        if !self.connected || self.rtc.close().is_err() {
+            self.rtc.disconnect();
+        }
+    }
+
+    /// Ends it at once, and tells nobody.
+    pub(crate) fn abandon(&mut self) {
         self.rtc.disconnect();
     }
 
@@ -326,7 +423,10 @@ impl Session {
             Event::KeyframeRequest(_) => {
                 self.key_request.get_or_insert(KeyRequest::Lost);
             }
-            Event::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }) => {
+            // Ours, or that of a client without TWCC, such as aiortc.
+            Event::EgressBitrateEstimate(
+                BweKind::Twcc { estimate, .. } | BweKind::Remb { estimate, .. },
+            ) => {
                 self.kbps = u32::try_from(estimate.as_u64() / 1_000).ok();
             }
             Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
@@ -335,11 +435,4 @@ impl Session {
             _ => {}
         }
     }
-}
-
-/// The name of the first video in our answer: str0m tells it as an event only when the peer is connected.
-fn video_mid(answer: &str) -> Option<Mid> {
-    let (_, video) = answer.split_once("m=video")?;
-    let (_, mid) = video.split_once("a=mid:")?;
-    mid.split_whitespace().next().map(Mid::from)
 }

@@ -128,7 +128,7 @@ async fn invite(
             line.push(b'\n');
             Ok((session, line))
         }
-        WhepAnswer::Done => Err(WhepError::Busy.into()),
+        WhepAnswer::Restarted(_) | WhepAnswer::Done => Err(WhepError::Busy.into()),
     }
 }
 
@@ -154,7 +154,11 @@ async fn attend(stream: TcpStream, requests: &WhepClient, session: &str) -> Resu
         let line = match timeout(wait, lines.next_line()).await {
             Ok(line) => line?,
             Err(_) if answered => {
-                let looked = WhepCommand::Trickle(session.to_owned());
+                let looked = WhepCommand::Patch {
+                    session: session.to_owned(),
+                    tag: None,
+                    fragment: String::new(),
+                };
                 requests.ask(looked).await?;
                 continue;
             }

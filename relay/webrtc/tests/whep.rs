@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use fanlight_daemon::{Shutdown, clock};
 use fanlight_live::access::{Grant, Role};
-use fanlight_live::whep::{WhepAnswer, WhepClient, WhepCommand, WhepError};
+use fanlight_live::whep::{WhepAnswer, WhepClient, WhepCommand, WhepError, tag};
 use fanlight_live::{EngineFeed, OutputServer, StreamTable};
 use fanlight_proto::limits::{MAX_FRAME_BYTES, SOURCE_STALE};
 use fanlight_proto::message::{Format, FrameBuffer, FrameHeader, State, parse_frame};
@@ -25,6 +25,9 @@ const SOON: Duration = Duration::from_secs(60);
 
 const SIZE: (usize, usize) = (320, 240);
 
+/// That of a camera in another mode.
+const OTHER_SIZE: (usize, usize) = (160, 128);
+
 /// A WebRTC output with one live stream, `cam`.
 struct Relay {
     table: Arc<StreamTable>,
@@ -32,6 +35,7 @@ struct Relay {
     shutdown: Shutdown,
     threads: Vec<JoinHandle<()>>,
     paused: Arc<AtomicBool>,
+    restarted: Arc<AtomicBool>,
 }
 
 impl Relay {
@@ -48,18 +52,20 @@ impl Relay {
             .start(Arc::clone(&table), shutdown.clone())
             .unwrap();
 
-        let paused = Arc::new(AtomicBool::new(false));
-        publish(&table, 0);
+        let [paused, restarted] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+        publish(&table, 1, SIZE, 0);
         let publisher = {
-            let (table, shutdown, paused) =
-                (Arc::clone(&table), shutdown.clone(), Arc::clone(&paused));
+            let (table, shutdown) = (Arc::clone(&table), shutdown.clone());
+            let (paused, restarted) = (Arc::clone(&paused), Arc::clone(&restarted));
             std::thread::spawn(move || {
                 for number in 1.. {
                     if shutdown.wait_timeout(Duration::from_millis(33)) {
                         return;
                     }
-                    if !paused.load(Relaxed) {
-                        publish(&table, number);
+                    if restarted.load(Relaxed) {
+                        publish(&table, 2, OTHER_SIZE, number);
+                    } else if !paused.load(Relaxed) {
+                        publish(&table, 1, SIZE, number);
                     }
                 }
             })
@@ -71,6 +77,7 @@ impl Relay {
             shutdown,
             threads: vec![serving, publisher],
             paused,
+            restarted,
         }
     }
 
@@ -108,23 +115,23 @@ impl Drop for Relay {
 }
 
 /// A grey picture whose brightness tells its number.
-fn publish(table: &StreamTable, number: u64) {
-    let pixels = vec![(number * 8 % 256) as u8; SIZE.0 * SIZE.1 * 3];
+fn publish(table: &StreamTable, epoch: u64, (width, height): (usize, usize), number: u64) {
+    let pixels = vec![(number * 8 % 256) as u8; width * height * 3];
     let image = turbojpeg::Image {
         pixels: pixels.as_slice(),
-        width: SIZE.0,
-        pitch: SIZE.0 * 3,
-        height: SIZE.1,
+        width,
+        pitch: width * 3,
+        height,
         format: turbojpeg::PixelFormat::RGB,
     };
     let jpeg = turbojpeg::compress(image, 80, turbojpeg::Subsamp::Sub2x1).unwrap();
 
     let header = FrameHeader {
         stream: "cam".into(),
-        epoch: 1,
+        epoch,
         number,
-        width: SIZE.0 as u32,
-        height: SIZE.1 as u32,
+        width: width as u32,
+        height: height as u32,
         format: Format::Jpeg as i32,
         state: State::Live as i32,
         ..FrameHeader::default()
@@ -140,6 +147,8 @@ struct Peer {
     socket: UdpSocket,
     address: SocketAddr,
     session: String,
+    /// The relay's answer.
+    answer: String,
     /// Where the relay's candidate says that its media comes from.
     port: SocketAddr,
 }
@@ -175,16 +184,61 @@ impl Peer {
             socket,
             address,
             session,
+            answer: sdp,
             port,
         }
     }
 
+    /// Begins ICE again, by a PATCH.
+    fn restart_ice(&mut self, relay: &Relay) {
+        let mut changes = self.rtc.sdp_api();
+        changes.ice_restart(true);
+        let (offer, pending) = changes.apply().unwrap();
+        let offer = offer.to_sdp_string();
+        let [ufrag, password] = credentials(&offer);
+        let patched = self.patch(relay, None, &format!("{ufrag}\r\n{password}\r\n"));
+        let Ok(WhepAnswer::Restarted(fragment)) = patched else {
+            panic!("{patched:?}");
+        };
+
+        let [old, new] = [&self.answer, &fragment].map(|sdp| credentials(sdp));
+        assert!(old[0] != new[0] && old[1] != new[1], "{fragment}");
+        assert!(fragment.contains("a=candidate:"), "{fragment}");
+        self.answer = self
+            .answer
+            .replace(&old[0], &new[0])
+            .replace(&old[1], &new[1]);
+        let answer = SdpAnswer::from_sdp_string(&self.answer).unwrap();
+        self.rtc.sdp_api().accept_answer(pending, answer).unwrap();
+    }
+
+    fn patch(
+        &self,
+        relay: &Relay,
+        tag: Option<&str>,
+        fragment: &str,
+    ) -> Result<WhepAnswer, WhepError> {
+        relay.ask(WhepCommand::Patch {
+            session: self.session.clone(),
+            tag: tag.map(str::to_owned),
+            fragment: fragment.to_owned(),
+        })
+    }
+
     /// Takes frames until `enough` of one says so.
-    fn watch(&mut self, mut enough: impl FnMut(&[u8]) -> bool) {
+    fn watch(&mut self, enough: impl FnMut(&[u8]) -> bool) {
+        assert!(self.watch_while_open(enough), "the relay has ended it");
+    }
+
+    /// As [`watch`](Self::watch); false: the relay has ended the session.
+    fn watch_while_open(&mut self, mut enough: impl FnMut(&[u8]) -> bool) -> bool {
         let end = now() + SOON;
         let mut buffer = [0; 2000];
 
         while now() < end {
+            if !self.rtc.is_alive() {
+                return false;
+            }
             let due = match self.rtc.poll_output().unwrap() {
                 Output::Transmit(transmit) => {
                     self.socket
@@ -194,7 +248,7 @@ impl Peer {
                 }
                 Output::Event(Event::MediaData(media)) => {
                     if enough(&media.data) {
-                        return;
+                        return true;
                     }
                     continue;
                 }
@@ -225,6 +279,23 @@ impl Peer {
 
 fn now() -> std::time::Instant {
     tokio::time::Instant::now().into_std()
+}
+
+/// The lines with the credentials of ICE.
+fn credentials(sdp: &str) -> [String; 2] {
+    ["a=ice-ufrag:", "a=ice-pwd:"].map(|name| {
+        let mut lines = sdp.lines();
+        lines
+            .find(|line| line.starts_with(name))
+            .unwrap()
+            .to_owned()
+    })
+}
+
+/// Width and height of a VP8 key frame (RFC 6386, 9.1).
+fn size(frame: &[u8]) -> Option<(usize, usize)> {
+    let number = |at: usize| usize::from(u16::from_le_bytes([frame[at], frame[at + 1]]) & 0x3fff);
+    is_key(frame).then(|| (number(6), number(8)))
 }
 
 /// Whether a VP8 frame is a key frame (RFC 6386, 9.1).
@@ -280,6 +351,65 @@ fn a_stream_that_stands_still_goes_on_as_a_card() {
         cards += u32::from(since > Duration::from_secs(1));
         cards == 2
     });
+}
+
+#[test]
+fn a_source_that_restarts_with_another_size_goes_on_within_the_session() {
+    let relay = Relay::start();
+    let mut peer = Peer::join(&relay);
+    peer.watch(|frame| size(frame) == Some(SIZE));
+
+    relay.paused.store(true, Relaxed);
+    // The card has the size of the picture before.
+    peer.watch(|frame| size(frame).is_none());
+    relay.restarted.store(true, Relaxed);
+    peer.watch(|frame| size(frame) == Some(OTHER_SIZE));
+    let mut frames = 0;
+    peer.watch(|_| {
+        frames += 1;
+        frames == 10
+    });
+}
+
+#[test]
+fn ice_begins_again_by_patch_and_the_picture_goes_on() {
+    let relay = Relay::start();
+    let mut peer = Peer::join(&relay);
+    peer.watch(|_| true);
+    let tag = tag(&peer.answer).to_owned();
+    let candidates = "a=candidate:1 1 udp 1 127.0.0.1 9 typ host\r\n";
+    for tag in [None, Some(tag.as_str())] {
+        assert_eq!(peer.patch(&relay, tag, candidates), Ok(WhepAnswer::Done));
+    }
+
+    peer.restart_ice(&relay);
+    let old = peer.patch(&relay, Some(&tag), candidates);
+    assert_eq!(old, Err(WhepError::OldTag));
+
+    // More than may have been on their way.
+    let mut frames = 0;
+    peer.watch(|_| {
+        frames += 1;
+        frames == 60
+    });
+}
+
+#[test]
+fn a_peer_that_the_relay_ends_is_told() {
+    let relay = Relay::start();
+    let mut peers = [(); 2].map(|()| Peer::join(&relay));
+    for peer in &mut peers {
+        peer.watch(|_| true);
+    }
+
+    let [ended, other] = &mut peers;
+    let end = WhepCommand::End(ended.session.clone());
+    assert_eq!(relay.ask(end), Ok(WhepAnswer::Done));
+    assert!(!ended.watch_while_open(|_| false));
+    other.watch(|_| true);
+
+    relay.shutdown.trigger();
+    assert!(!other.watch_while_open(|_| false));
 }
 
 #[test]

@@ -163,7 +163,7 @@ fn luminance(colour: &str) -> f64 {
         .sum()
 }
 
-fn folder() -> PathBuf {
+pub(super) fn folder() -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("page");
     std::fs::create_dir_all(&folder).unwrap();
     folder

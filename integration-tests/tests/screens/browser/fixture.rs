@@ -11,6 +11,9 @@ use fanlight_tests::program::{Launch, Program};
 /// The relay's TCP port for browsers, on an address of the test's own.
 pub(crate) const PORT: u16 = 8080;
 
+/// Its UDP port for WebRTC.
+pub(crate) const WEBRTC_PORT: u16 = 8189;
+
 /// Width and height of every camera.
 pub(crate) const SIZE: (u32, u32) = (1280, 720);
 
@@ -61,15 +64,31 @@ impl Fixture {
     pub(crate) fn at(host: &Host, rate: u32) -> Self {
         let env = TestEnv::new();
         let source = source(&env, 1, rate).ready();
-        let [listen, http] = [5004, PORT].map(|port| SocketAddr::from((host.address(), port)));
+        Self::serve_at(host, env, source, &name(1))
+    }
+
+    /// As [`pattern`](Self::pattern), at a relay on `host` that everyone may watch, also by WebRTC.
+    pub(crate) fn pattern_at(host: &Host) -> Self {
+        let env = TestEnv::new();
+        let source = env
+            .source("pattern")
+            .flags("--input pattern --size 1280x720 --rate 30")
+            .ready();
+        Self::serve_at(host, env, source, "pattern")
+    }
+
+    fn serve_at(host: &Host, env: TestEnv, source: Program, stream: &str) -> Self {
+        let [listen, http, webrtc] =
+            [5004, PORT, WEBRTC_PORT].map(|port| SocketAddr::from((host.address(), port)));
         let relay = env
             .program("relay")
-            .flag("sources", env.ipc(&name(1)))
+            .flag("sources", env.ipc(stream))
             .flag("listen", listen.to_string());
 
         let relay = relay
             .flags("--access open --http-access open")
-            .flag("http", http.to_string());
+            .flag("http", http.to_string())
+            .flag("webrtc", webrtc.to_string());
         Self {
             relay: relay.under(&host.enter()).ready(),
             sources: vec![source],

@@ -23,6 +23,12 @@ export async function get(path) {
   return answer(await request(path, {}));
 }
 
+/** The newest picture of a stream, as its camera made it. */
+export async function picture(name) {
+  const response = await request(`snapshot/${encodeURIComponent(name)}.jpg`, {});
+  return response.ok ? response.blob() : answer(response);
+}
+
 /** Posts `body` as JSON; as `get` otherwise. */
 export async function post(path, body) {
   const headers = { "content-type": "application/json" };

@@ -23,6 +23,8 @@ export class Grid extends EventTarget {
   size = "auto";
   /** "auto", "full" or most pictures a second, as text. */
   limit = "auto";
+  /** Names of the streams that are shown as video. */
+  videos = new Set();
   /** The pane that fills the window, if any. */
   enlarged = null;
   /** The page in view, from 0, where there are more panes than places. */
@@ -90,6 +92,12 @@ export class Grid extends EventTarget {
     this.#close(pane);
     this.arrange();
     if (this.panes.length > 0) this.focus(this.panes[Math.min(at, this.panes.length - 1)]);
+  }
+
+  /** Shows the stream of `pane` as video, or as single pictures again. */
+  turnVideo({ stream }) {
+    if (!this.videos.delete(stream)) this.videos.add(stream);
+    this.arrange();
   }
 
   /** Lets `pane` fill the window; null: back to all. */
@@ -173,6 +181,7 @@ export class Grid extends EventTarget {
     const [now, { choices }] = [performance.now(), this];
     const rates = share(this.panes.map((pane) => this.#case(pane)), this.#limit(), navigator.hardwareConcurrency);
     this.panes.forEach((pane, at) => {
+      pane.by(this.#link.video && this.videos.has(pane.stream));
       pane.want(document.hidden ? 0 : rates[at], delay(rates[at], at, this.panes.length));
       pane.refresh(now, this.#entry(pane.stream), choices, at + 1);
     });
@@ -227,7 +236,7 @@ export class Grid extends EventTarget {
     pane.addEventListener("choose", ({ detail }) => this.#choose(pane, detail));
     pane.addEventListener("state", () => this.dispatchEvent(new CustomEvent("state", { detail: pane })));
     pane.addEventListener("notice", ({ detail }) => this.dispatchEvent(new CustomEvent("notice", { detail })));
-    for (const name of ["remove", "enlarge", "fullscreen", "snapshot", "copy"]) {
+    for (const name of ["remove", "enlarge", "fullscreen", "snapshot", "copy", "video"]) {
       pane.addEventListener(name, () => this.dispatchEvent(new CustomEvent("act", { detail: { name, pane } })));
     }
     pane.element.addEventListener("pointerenter", ({ pointerType }) => pointerType === "mouse" && this.#hover(pane));

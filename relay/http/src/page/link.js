@@ -1,6 +1,7 @@
 // The one WebSocket to the relay: kept, lost, opened again; with the relay's clock and any number of subscriptions.
 
 import { RelayClock } from "./clock.js";
+import { ABLE } from "./video.js";
 import { VERSION, pictureIn } from "./wire.js";
 
 /** Milliseconds until the first new try after a loss; each further one waits longer by half, and a bit at random. */
@@ -32,6 +33,8 @@ export class Link extends EventTarget {
   /** What the relay calls itself, and what this page may do there ("view" or "admin"); null before it said so. */
   server = null;
   role = null;
+  /** Whether the relay sends video by WebRTC, and this browser plays it. */
+  video = false;
   /** The relay's words about why it lets nobody in; empty when it said nothing. */
   problem = "";
   /** What the relay misses of what its settings name, one sentence each. */
@@ -167,6 +170,7 @@ export class Link extends EventTarget {
   #hello(word) {
     this.server = word.server;
     this.role = word.role;
+    this.video = ABLE && word.webrtc === true;
     this.#pause = FIRST_PAUSE;
     if (word.version === VERSION) return this.#become("open");
     this.#drop();

@@ -36,6 +36,7 @@ const KEYS = [
   { keys: ["f"], shown: ["f"], words: "Full screen: the pane in focus, else all", act: () => full(grid.current) },
   { keys: ["s"], shown: ["s"], words: "Save the picture as it was received", act: () => withCurrent(snapshot) },
   { keys: ["c"], shown: ["c"], words: "Copy the stream's address for other programs", act: () => withCurrent(copyStream) },
+  { keys: ["w"], shown: ["w"], words: "Video by WebRTC, for slow networks; single pictures again", act: () => withCurrent(turnVideo) },
   { keys: ["a"], shown: ["a"], words: "Add a pane", act: () => part("add").click() },
   { keys: ["x", "Delete"], shown: ["x", "Del"], words: "Remove the pane in focus", act: () => withCurrent((pane) => grid.remove(pane)) },
   { keys: ["g"], shown: ["g"], words: "Next size of the grid", act: nextSize },
@@ -52,7 +53,7 @@ const UNLISTED_KEYS = [
   { keys: ["PageDown"], act: () => grid.turn(1) },
 ];
 
-const ACTS = { enlarge, fullscreen: full, snapshot, copy: copyStream, remove: (pane) => grid.remove(pane) };
+const ACTS = { enlarge, fullscreen: full, snapshot, copy: copyStream, video: turnVideo, remove: (pane) => grid.remove(pane) };
 
 start();
 
@@ -107,6 +108,7 @@ function follow() {
   const said = addresses.read(location.hash);
   grid.size = said.grid ?? (memory.grid in GRIDS ? memory.grid : "auto");
   grid.limit = said.rate ?? (addresses.RATES.includes(memory.rate) ? memory.rate : "auto");
+  grid.videos = new Set(said.videos ?? (Array.isArray(memory.videos) && !said.streams ? memory.videos : []));
   part("rate").value = grid.limit;
   part("full").hidden = !document.fullscreenEnabled;
   if ((said.status ?? false) !== status.isOpen) toggleStatus();
@@ -116,7 +118,8 @@ function follow() {
 function changed() {
   const { size, limit, pages, page } = grid;
   const streams = grid.chosen ? grid.panes.map((pane) => pane.stream) : null;
-  const hash = addresses.write({ streams, grid: size, rate: limit, status: status.isOpen });
+  const videos = grid.panes.map((pane) => pane.stream).filter((name, at, all) => grid.videos.has(name) && all.indexOf(name) === at);
+  const hash = addresses.write({ streams, grid: size, rate: limit, videos, status: status.isOpen });
   if (hash !== location.hash) history.replaceState(null, "", hash || location.pathname + location.search);
   part("size").value = size;
   part("pages").hidden = pages < 2 || grid.enlarged !== null;
@@ -186,6 +189,13 @@ async function full(pane) {
 
 async function snapshot(pane) {
   notices.tell(await save(pane));
+}
+
+function turnVideo(pane) {
+  if (!link.video) return notices.tell("There is no video here: the relay has no WebRTC, or the browser cannot play it");
+  grid.turnVideo(pane);
+  memory.videos = [...grid.videos].slice(0, addresses.MAX_PANES);
+  remember({ videos: memory.videos });
 }
 
 async function copyStream(pane) {

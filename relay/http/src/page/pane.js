@@ -3,6 +3,8 @@
 import { element, icon, iconButton, say } from "./element.js";
 import { Figures } from "./figures.js";
 import { UNDECODABLE } from "./canvas.js";
+import { VideoSession, capturedAt } from "./video.js";
+import { picture as newestPicture } from "./api.js";
 import { NOT_SHOWN, duration, liveFor, missing, nextTry, rate, trouble } from "./words.js";
 
 /** Milliseconds over which the figures in a pane are made: short enough to follow, long enough to be read. */
@@ -23,8 +25,8 @@ const LIST_DELAY = 500;
 let lastNumber = 0;
 
 /**
- * Emits `choose` (`detail`: the name chosen), `state`, and `remove`, `enlarge`, `fullscreen`, `snapshot` and `copy` when
- * their buttons are pressed.
+ * Emits `choose` (`detail`: the name chosen), `state`, and `remove`, `enlarge`, `fullscreen`, `snapshot`, `copy` and `video`
+ * when their buttons are pressed.
  */
 export class Pane extends EventTarget {
   /** What stands for this pane as long as it lives. */
@@ -45,10 +47,15 @@ export class Pane extends EventTarget {
   visible = true;
   /** Pictures a second asked for: null all, 0 none. */
   wanted = 0;
+  /** Whether video is to be shown rather than single pictures. */
+  video = false;
 
   #link;
   #painter;
   #canvas = element("canvas", { width: 16, height: 9 });
+  #screen = element("video", { playsinline: true, autoplay: true, disablepictureinpicture: true });
+  /** Video did not come: single pictures are shown instead. */
+  #fellBack = false;
   #canvasId;
   #subscription = null;
   #asking = 0;
@@ -73,6 +80,10 @@ export class Pane extends EventTarget {
 
   /** Asks for so many pictures a second, null for all, 0 for none: in `delay` milliseconds. */
   want(fps, delay) {
+    const connected = this.#link.state === "open";
+    // What failed at one relay may work at the next.
+    if (!connected) this.#fellBack = false;
+    if (this.video && !connected) fps = 0;
     if (fps === this.wanted) return;
     clearTimeout(this.#asking);
     if (fps === 0) return this.#leave();
@@ -84,6 +95,11 @@ export class Pane extends EventTarget {
     if (this.#subscription) return this.#subscription.rate(fps);
     this.#since = performance.now();
     this.figures.restart();
+    if (this.video && !this.#fellBack) this.#play();
+    else this.#subscribe(fps);
+  }
+
+  #subscribe(fps) {
     const subscription = this.#link.subscribe(
       this.stream,
       fps,
@@ -94,6 +110,35 @@ export class Pane extends EventTarget {
     this.#drawingSince = null;
   }
 
+  #play() {
+    const session = new VideoSession(
+      this.stream,
+      this.#screen,
+      (shown) => this.#see(session, shown),
+      (reason, seen) => this.#fallBack(session, reason, seen),
+    );
+    // Video has one rate, and tells the relay by itself how it fares.
+    this.#subscription = { session, rate() {}, shown() {}, end: () => session.end() };
+    this.#drawingSince = null;
+  }
+
+  /** Shows video, or single pictures, from now on. */
+  by(video) {
+    if (video === this.video) return;
+    this.video = video;
+    this.#fellBack = false;
+    this.#leave();
+  }
+
+  // Video that came once may come again: only what never came is given up.
+  #fallBack(session, reason, seen) {
+    if (this.#subscription?.session !== session) return;
+    this.#leave();
+    if (seen) return;
+    this.#fellBack = true;
+    this.dispatchEvent(new CustomEvent("notice", { detail: `No video of ${this.stream}: ${reason}. Single pictures are shown` }));
+  }
+
   /** Shows another stream from now on. */
   show(stream) {
     if (stream === this.stream) return;
@@ -101,6 +146,7 @@ export class Pane extends EventTarget {
     this.stream = stream;
     this.picture = null;
     this.#missing = false;
+    this.#fellBack = false;
     this.element.classList.remove("drawn");
   }
 
@@ -111,8 +157,9 @@ export class Pane extends EventTarget {
     this.element.remove();
   }
 
-  /** The JPEG that is shown, as it was received; null when there is none. */
+  /** The JPEG that is shown, as it was received; of a video the relay's newest one; null when there is none. */
   snapshot() {
+    if (this.picture?.by === "video") return newestPicture(this.stream).catch(() => null);
     return this.picture ? this.#painter.shown(this.#canvasId) : Promise.resolve(null);
   }
 
@@ -145,7 +192,8 @@ export class Pane extends EventTarget {
     const age = this.pictureAge(now);
     const silent = this.#silent(now);
     const timeout = this.#timeout(entry);
-    if (why && silent > LIST_DELAY) return ["trouble", why];
+    // Of a stream that stands still video goes on with a card.
+    if (why && (silent > LIST_DELAY || this.picture.by === "video")) return ["trouble", why];
     if (silent <= timeout && (this.picture.age ?? 0) <= TOO_OLD) return ["live", ""];
     const notShown = this.#notShown(now, entry);
     if (notShown) return ["blind", NOT_SHOWN[notShown]];
@@ -198,10 +246,24 @@ export class Pane extends EventTarget {
     if (typeof drawnAt !== "number") return;
     const relay = this.#link.clock.at(drawnAt);
     const age = picture.captured === null || relay === null ? null : Math.max(0, (relay - picture.captured) / 1000);
-    this.picture = { ...picture, shownAt: drawnAt, age, bytes };
+    this.#drawn({ ...picture, shownAt: drawnAt, age, bytes, by: "pictures" });
+  }
+
+  #see(session, { rtp, shownAt, width, height }) {
+    if (this.#subscription?.session !== session) return;
+    const relay = this.#link.clock.at(shownAt);
+    const captured = rtp === null || relay === null ? null : capturedAt(rtp, relay);
+    const age = captured === null ? null : Math.max(0, (relay - captured) / 1000);
+    this.figures.frames += 1;
+    this.#drawn({ captured, utc: null, shownAt, age, width, height, by: "video" });
+  }
+
+  #drawn(picture) {
+    this.picture = picture;
     this.#missing = false;
-    this.figures.draw(drawnAt, age);
+    this.figures.draw(picture.shownAt, picture.age);
     this.element.classList.add("drawn");
+    this.element.dataset.by = picture.by;
   }
 
   #complain(code, message) {
@@ -227,6 +289,7 @@ export class Pane extends EventTarget {
       name: element("span", { class: "chosen", "aria-hidden": "true" }),
       select: element("select", { on: { change: (event) => this.#chosen(event) } }),
       enlarge: iconButton("enlarge", "Enlarge", act("enlarge")),
+      way: iconButton("video", "Video, for slow networks (w)", act("video")),
     };
     parts.figures = element("div", { class: "figures" }, parts.fps, parts.age, parts.size);
     parts.actions = element(
@@ -236,19 +299,23 @@ export class Pane extends EventTarget {
       iconButton("fullscreen", "Full screen (f)", act("fullscreen")),
       iconButton("camera", "Save the picture (s)", act("snapshot")),
       iconButton("link", "Copy the stream's address (c)", act("copy")),
+      parts.way,
       iconButton("close", "Remove the pane (x)", act("remove")),
     );
     parts.pane = element(
       "article",
       { class: "pane", role: "group", tabindex: -1, "data-state": "waiting" },
       this.#canvas,
+      this.#screen,
       element("div", { class: "veil" }, element("span", { class: "spinner", "aria-hidden": "true" }), parts.word, parts.reason),
       element("div", { class: "name" }, element("span", { class: "dot", "aria-hidden": "true" }), parts.name, icon("down"), parts.select),
       parts.figures,
       parts.actions,
     );
     this.#canvas.setAttribute("role", "img");
-    this.#canvas.addEventListener("click", act("enlarge"));
+    // The attribute does nothing to an element that a script made.
+    this.#screen.muted = true;
+    for (const picture of [this.#canvas, this.#screen]) picture.addEventListener("click", act("enlarge"));
     return parts;
   }
 
@@ -266,12 +333,14 @@ export class Pane extends EventTarget {
     const live = this.state === "live";
     say(fps, live ? rate(this.figures.rate(now, SHOWN_WINDOW)) : "");
     say(age, live ? duration(this.figures.age(0.5, now, SHOWN_WINDOW)) : this.picture ? duration(this.pictureAge(now)) : "");
-    say(size, this.picture ? `${this.picture.width}×${this.picture.height}` : "");
+    say(size, this.picture ? `${this.picture.width}×${this.picture.height}${this.picture.by === "video" ? " video" : ""}` : "");
+    this.#parts.way.hidden = !this.#link.video;
+    this.#parts.way.setAttribute("aria-pressed", this.video);
     figures.hidden = this.picture === null;
     const label = `Pane ${position}: ${this.stream}, ${SPOKEN[this.state]}`;
     if (pane.getAttribute("aria-label") !== label) {
       pane.setAttribute("aria-label", label);
-      this.#canvas.setAttribute("aria-label", `Picture of ${this.stream}`);
+      for (const picture of [this.#canvas, this.#screen]) picture.setAttribute("aria-label", `Picture of ${this.stream}`);
       this.#parts.select.setAttribute("aria-label", `Stream of pane ${position}`);
     }
   }

@@ -10,7 +10,8 @@ import { WINDOW } from "./figures.js";
  * - `panes`, in order: `stream`, `state`, `reason`, `visible`, `wanted` (pictures a second asked for, null: all,
  *   0: none), `fps`, `age_ms` (`p50`, `p95`; from capture until drawn, over the last `seconds`; null: unknown),
  *   `picture_age_ms` (of the picture shown, now), `frames`, `drawn`, `broken`, `skipped`, and of the picture shown
- *   `epoch`, `number`, `width`, `height`, `bytes` (null before one was).
+ *   `epoch`, `number`, `width`, `height`, `bytes` and `by` (`pictures` or `video`; null before one was. Video tells
+ *   neither its number nor its bytes).
  */
 export function publish(grid, link, painter) {
   const figures = (seconds = WINDOW / 1000) => {
@@ -45,5 +46,6 @@ function describe(pane, now, window) {
     width: picture?.width ?? null,
     height: picture?.height ?? null,
     bytes: picture?.bytes ?? null,
+    by: picture?.by ?? null,
   };
 }

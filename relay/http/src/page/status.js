@@ -17,7 +17,7 @@ const MAX_SERIES = 256;
 /** Frames that a browser did not get because it asked for fewer, or was not ready: newest wins, nothing is missing. */
 const ASKED = "skipped";
 
-const KINDS = { udp: "screen", tcp: "screen (TCP)", ws: "browser", mjpeg: "MJPEG", snapshot: "snapshots" };
+const KINDS = { udp: "screen", tcp: "screen (TCP)", ws: "browser", webrtc: "video", mjpeg: "MJPEG", snapshot: "snapshots" };
 
 /** Watches the relay while it is open. */
 export class Status {
