@@ -89,7 +89,7 @@ fn a_pane_shows_video_and_its_true_age_when_asked_and_pictures_again() {
     assert_age_is_true(&page);
     page.screenshot(&folder().join("page-video.png"));
 
-    page.evaluate::<Value>("document.querySelector('.pane [aria-pressed=true]').click()");
+    page.wait("document.querySelector('.pane [aria-pressed=true]').click() ?? true");
     wait_by(&page, "pictures");
     kinds_are(&["ws"]);
     page.assert_clean();

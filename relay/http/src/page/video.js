@@ -60,8 +60,14 @@ export class VideoSession {
     this.#over = true;
     clearTimeout(this.#timer);
     window.removeEventListener("pagehide", this.#leave);
+    if (this.#address) this.#delete();
+    else this.#peer.close();
+  }
+
+  // Closed first, the connection would end the session, and there would be nothing to delete.
+  async #delete() {
+    await fetch(this.#address, { method: "DELETE", keepalive: true }).catch(() => {});
     this.#peer.close();
-    if (this.#address) fetch(this.#address, { method: "DELETE", keepalive: true }).catch(() => {});
   }
 
   async #open() {
@@ -74,7 +80,7 @@ export class VideoSession {
     const { sdp, location } = await ask(this.#stream, this.#peer.localDescription.sdp);
     this.#address = location;
     // It was ended while the relay answered.
-    if (this.#over) return void fetch(location, { method: "DELETE" }).catch(() => {});
+    if (this.#over) return this.#delete();
     this.#video.srcObject = new MediaStream([receiver.track]);
     this.#watch();
     await this.#peer.setRemoteDescription({ type: "answer", sdp });
