@@ -90,6 +90,7 @@ pub struct Pane {
     pub fps: f64,
     pub age_ms: Ages,
     pub picture_age_ms: Option<f64>,
+    pub first_ms: Option<f64>,
     pub frames: u64,
     pub drawn: u64,
     pub broken: u64,

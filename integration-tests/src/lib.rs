@@ -23,6 +23,7 @@ pub mod fake_source;
 pub mod http;
 pub mod jpeg;
 pub mod lab;
+pub mod light_peers;
 pub mod light_viewers;
 pub mod log;
 pub mod lossy;

@@ -149,7 +149,12 @@ impl Host {
 
     /// From now on nothing but so much passes the switch's port to this host; the queue before it is a switch's.
     pub fn limit(&self, megabits: u32) {
-        let limit = format!("tbf rate {megabits}mbit burst 32k latency {LIMIT_LATENCY}");
+        self.limit_kilobits(megabits * 1_000);
+    }
+
+    /// As [`limit`](Self::limit), for narrow ways.
+    pub fn limit_kilobits(&self, kilobits: u32) {
+        let limit = format!("tbf rate {kilobits}kbit burst 32k latency {LIMIT_LATENCY}");
         self.switch.namespace().run(&format!(
             "tc qdisc replace dev {} root {limit}",
             self.port()

@@ -1,13 +1,16 @@
 //! The relay's WebRTC with clients of others: aiortc in Python, which finds the ball and tells where.
 
+mod peers;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use fanlight_tests::TestEnv;
 use fanlight_tests::http::Site;
 use fanlight_tests::program::Program;
 use fanlight_tests::python::{python, script};
-use fanlight_tests::viewer_process::ViewerProcess;
+use fanlight_tests::viewer_process::{Report, ViewerProcess};
 use fanlight_tests::wait::{SOON, until};
 use serde::Deserialize;
 use serde_json::Value;
@@ -77,6 +80,41 @@ impl Fixture {
             .viewer(self.env.relay_address(0), "cam")
             .flags(&format!("--track ball --name {name}"))
             .start()
+    }
+
+    /// Where the relay takes media.
+    fn media(&self) -> SocketAddr {
+        let line = self.relay.wait_for_line("WebRTC webrtc=").text;
+        let (_, address) = line.split_once(" webrtc=").unwrap();
+        address.trim().parse().unwrap()
+    }
+
+    /// What a viewer over UDP sees in so long.
+    fn udp_watched(&self, length: Duration) -> Report {
+        let flags = format!("--duration {}s", length.as_secs());
+        let viewer = self
+            .env
+            .viewer(self.env.relay_address(0), "cam")
+            .flags(&flags)
+            .start();
+        viewer.wait_end(length + SOON).0
+    }
+
+    /// Whether the relay has a thread that encodes.
+    fn has_encoder(&self) -> bool {
+        let threads = format!("/proc/{}/task", self.relay.pid().unwrap());
+        let threads = std::fs::read_dir(threads).unwrap().flatten();
+        let names = threads.filter_map(|thread| {
+            // It may have ended meanwhile.
+            std::fs::read_to_string(thread.path().join("comm")).ok()
+        });
+        names.into_iter().any(|name| name.trim_end() == "vp8")
+    }
+
+    /// How many clients watch this way.
+    fn clients_by(&self, kind: &str) -> usize {
+        let clients = self.clients().into_iter();
+        clients.filter(|client| client["kind"] == kind).count()
     }
 
     /// Clients that the relay lists.
@@ -172,15 +210,19 @@ impl Client {
 /// Asserts that the frames show the ball on its way: found, within the picture, never twice at one place.
 #[track_caller]
 fn assert_shows_the_ball(seen: &[Seen]) {
-    let found: Vec<_> = seen
-        .iter()
-        .filter_map(|frame| frame.x.zip(frame.y))
-        .collect();
+    for frame in seen {
+        // Where this machine is too busy the relay sends half of the picture.
+        let sizes = [(640, 480), (320, 240)];
+        assert!(sizes.contains(&(frame.width, frame.height)), "{frame:?}");
+    }
+
+    let of_source = |frame: &Seen| {
+        let scale = 640.0 / f64::from(frame.width);
+        Some((frame.x? * scale, frame.y? * scale))
+    };
+    let found: Vec<_> = seen.iter().filter_map(of_source).collect();
     assert!(found.len() * 10 >= seen.len() * 9, "{seen:?}");
 
-    for frame in seen {
-        assert_eq!((frame.width, frame.height), (640, 480), "{frame:?}");
-    }
     for (x, y) in &found {
         let within = |at: &f64, length: f64| (RADIUS - 3.0..=length - RADIUS + 3.0).contains(at);
         assert!(within(x, 640.0) && within(y, 480.0), "{x} {y}");

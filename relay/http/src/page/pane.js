@@ -47,6 +47,8 @@ export class Pane extends EventTarget {
   visible = true;
   /** Pictures a second asked for: null all, 0 none. */
   wanted = 0;
+  /** Milliseconds from asking until the first picture that came then. */
+  first = null;
   /** Whether video is to be shown rather than single pictures. */
   video = false;
 
@@ -259,6 +261,7 @@ export class Pane extends EventTarget {
   }
 
   #drawn(picture) {
+    if (this.picture === null || this.picture.shownAt < this.#since) this.first = picture.shownAt - this.#since;
     this.picture = picture;
     this.#missing = false;
     this.figures.draw(picture.shownAt, picture.age);

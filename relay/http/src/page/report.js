@@ -9,7 +9,7 @@ import { WINDOW } from "./figures.js";
  * - `worker`: whether pictures are drawn in a worker;
  * - `panes`, in order: `stream`, `state`, `reason`, `visible`, `wanted` (pictures a second asked for, null: all,
  *   0: none), `fps`, `age_ms` (`p50`, `p95`; from capture until drawn, over the last `seconds`; null: unknown),
- *   `picture_age_ms` (of the picture shown, now), `frames`, `drawn`, `broken`, `skipped`, and of the picture shown
+ *   `picture_age_ms` (of the picture shown, now), `first_ms` (from asking until the first picture), `frames`, `drawn`, `broken`, `skipped`, and of the picture shown
  *   `epoch`, `number`, `width`, `height`, `bytes` and `by` (`pictures` or `video`; null before one was. Video tells
  *   neither its number nor its bytes).
  */
@@ -37,6 +37,7 @@ function describe(pane, now, window) {
     fps: figures.rate(now, window),
     age_ms: { p50: figures.age(0.5, now, window), p95: figures.age(0.95, now, window) },
     picture_age_ms: pane.pictureAge(now),
+    first_ms: pane.first,
     frames,
     drawn,
     broken,
