@@ -7,6 +7,7 @@ pub mod config;
 pub mod engine;
 pub mod memory;
 mod outputs;
+pub mod ready;
 mod relay;
 mod start_error;
 pub mod udp;

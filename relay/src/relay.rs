@@ -4,15 +4,13 @@ use std::cell::RefCell;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::pin::pin;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fanlight_daemon::capture::{Capture, Direction, Requests, Role};
-use fanlight_daemon::config::sections::{Part, Section};
 use fanlight_daemon::discovery::{Announcer, Kind, Service};
 use fanlight_daemon::file_watch::FileWatch;
-use fanlight_daemon::{Context, NoExtra, Program, WatchdogFeeder, clock};
+use fanlight_daemon::{Context, WatchdogFeeder, clock};
 use fanlight_live::ledger::ClientMemory;
 use fanlight_live::{EngineFeed, OutputServer, StreamTable};
 use fanlight_proto::clock::Time;
@@ -21,12 +19,13 @@ use fanlight_proto::handshake::RelayAccess;
 use fanlight_proto::message::FeedbackReport;
 
 use crate::StartError;
-use crate::config::{self, Access, Config, Sources};
+use crate::config::{Access, Config, Sources};
 use crate::engine::{Engine, Output, Route};
 use crate::outputs;
 use crate::udp::{self, Buffers, Captured, NextRun, Sender, Socket};
 use crate::upstream::FeedKeys;
 
+mod program;
 mod reload;
 mod sources;
 mod status_report;
@@ -134,28 +133,6 @@ impl Relay {
         }
 
         served
-    }
-}
-
-impl Program for Relay {
-    const NAME: &'static str = "fanlight-relay";
-    const ABOUT: &'static str = "Fans the newest frame of each source out to every viewer over UDP";
-    type Config = Config;
-    type Extra = NoExtra;
-    const LIVE: &'static [&'static str] = reload::LIVE;
-    const SECTIONS: &'static [Section] = config::SECTIONS;
-
-    fn check(config: &Config) -> anyhow::Result<()> {
-        Ok(config.check()?)
-    }
-
-    fn check_together(parts: &[(Part, Config)]) -> anyhow::Result<()> {
-        config::check_together(parts)
-    }
-
-    fn run(config: Config, _: NoExtra, context: Context) -> anyhow::Result<ExitCode> {
-        Self::load(config)?.run(&context)?;
-        Ok(ExitCode::SUCCESS)
     }
 }
 

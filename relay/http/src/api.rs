@@ -82,6 +82,18 @@ pub(super) async fn health(
     answer(status_code(&reasons), body)
 }
 
+/// `GET /livez`.
+pub(super) async fn live(State(app): State<Arc<AppState>>) -> Response {
+    let alive = readiness::is_alive(&app, clock::now());
+    let status = if alive {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+
+    answer(status, json!({ "alive": alive }))
+}
+
 /// `GET /readyz`.
 pub(super) async fn ready(
     State(app): State<Arc<AppState>>,

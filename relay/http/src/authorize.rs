@@ -137,7 +137,7 @@ fn admit(app: &AppState, parts: &Parts) -> Result<Option<Grant>, ApiError> {
 fn is_public(parts: &Parts) -> bool {
     let path = parts.uri.path();
     let file = page::file(path).is_some() && query(&parts.uri, "action").is_none();
-    file || matches!(path, "/api/session" | "/api/health" | "/readyz")
+    file || matches!(path, "/api/session" | "/api/health" | "/livez" | "/readyz")
 }
 
 fn grant(app: &AppState, parts: &Parts) -> Result<Option<Grant>, ApiError> {

@@ -13,6 +13,15 @@ use super::settings::Readiness;
 /// The event loop publishes a status twice a second or more: with none for so long, it hangs.
 const STATUS_STALE: Duration = Duration::from_secs(2);
 
+/// Whether the event loop turns, which is all that a restart could mend.
+pub(super) fn is_alive(app: &AppState, now: Time) -> bool {
+    turns(app.table().status().at, now)
+}
+
+fn turns(published: Time, now: Time) -> bool {
+    now.saturating_since(published) <= STATUS_STALE
+}
+
 /// Why the relay is of no use at all; empty: it is of some.
 pub(super) fn faults(app: &AppState, now: Time) -> Vec<&'static str> {
     let status = app.table().status();
@@ -20,7 +29,7 @@ pub(super) fn faults(app: &AppState, now: Time) -> Vec<&'static str> {
         return vec!["the relay stops"];
     }
 
-    if now.saturating_since(status.at) > STATUS_STALE {
+    if !turns(status.at, now) {
         return vec!["the event loop does not turn"];
     }
 
@@ -148,6 +157,13 @@ mod tests {
         let problems = told(problems, summary((1, 60, 2)), None);
         assert_eq!(problems, ["1 of 60 sources are not heard"]);
         assert!(told(Vec::new(), summary((0, 1, 0)), None).is_empty());
+    }
+
+    #[test]
+    fn a_relay_lives_while_its_event_loop_publishes_a_status() {
+        let published = Time::from_nanos(5_000_000_000);
+        assert!(turns(published, published + STATUS_STALE));
+        assert!(!turns(published, published + STATUS_STALE * 2));
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub(super) fn router(app: Arc<AppState>) -> Router {
             "/whep/{stream}/{session}",
             patch(whep::change).delete(whep::end),
         )
+        .route("/livez", get(api::live))
         .route("/readyz", get(api::ready))
         .route("/metrics", get(metrics::metrics))
         .route("/", get(root))

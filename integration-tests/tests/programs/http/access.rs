@@ -105,7 +105,7 @@ fn without_a_token_only_the_page_and_the_state_of_the_relay_are_to_be_had() {
     }
 
     assert_eq!(site.socket("/ws", &[]).unwrap_err().status, 401);
-    for path in ["/", "/readyz", "/api/health", "/api/session"] {
+    for path in ["/", "/livez", "/readyz", "/api/health", "/api/session"] {
         assert_eq!(site.get(path).status, 200, "{path}");
     }
 

@@ -169,3 +169,26 @@ fn a_filter_that_matches_nothing_is_told_with_the_streams_that_there_are() {
     wait_problem(&site, &["no such stream", "cam9 wanted", "it has gate"]);
     relay.wait_for_line("cam9 wanted, it has gate");
 }
+
+#[test]
+fn ready_ends_with_what_the_relay_says_and_needs_no_other_program() {
+    let env = TestEnv::new();
+    let http = env.http_address(0).to_string();
+    let ready = |code| {
+        let asked = env.program("relay").flag("http", &http).flags("ready");
+        asked.ends_with(code)
+    };
+
+    ready(1).says(&["no answer from", &http]);
+    let _relay = env.relay(0, &[env.ipc("cam")]).flag("http", &http).ready();
+    ready(1).says(&["no source has been heard yet"]);
+    let _source = env.source("cam").flags("--input ball").ready();
+    until("the relay is ready", SOON, || {
+        (readyz(&Site(env.http_address(0))) == 200).then_some(())
+    });
+    ready(0).says(&["\"ready\":true"]);
+    env.program("relay")
+        .flags("ready")
+        .ends_with(64)
+        .says(&["`http`"]);
+}
