@@ -19,6 +19,7 @@
 pub mod attack;
 pub mod browser;
 pub mod compare;
+pub mod document;
 pub mod fake_source;
 pub mod http;
 pub mod jpeg;

@@ -1,6 +1,7 @@
 //! The Debian packages: what lintian says, and how they come, change and go on a host that runs systemd.
 
 mod debian;
+mod documents;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -46,11 +47,20 @@ fn packages() -> &'static Path {
     .path()
 }
 
+/// Whether there can be a Debian; if not it is said aloud.
+fn possible() -> bool {
+    let missing = |tool| Command::new(tool).arg("--version").output().is_err();
+    let possible = rustix::process::geteuid().is_root() && !missing("mmdebstrap");
+    if !possible {
+        skip("a Debian to install packages in takes root and mmdebstrap");
+    }
+
+    possible
+}
+
 /// A host with the packages of both versions in /root; none, said aloud, where that cannot be.
 fn host() -> Option<Debian> {
-    let missing = |tool| Command::new(tool).arg("--version").output().is_err();
-    if !rustix::process::geteuid().is_root() || missing("mmdebstrap") {
-        skip("a Debian to install packages in takes root and mmdebstrap");
+    if !possible() {
         return None;
     }
 

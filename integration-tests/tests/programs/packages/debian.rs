@@ -10,18 +10,19 @@ use fanlight_tests::wait::{SOON, until};
 
 const BOOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/packages/boot");
 
+/// What the packages depend on, what the documents use beside them, and sessions of users.
+const INCLUDED: &str =
+    "--include=systemd,systemd-sysv,dbus,libssl3,libvpx7,nginx-light,openssl,curl,libpam-systemd";
+
 /// The base system as an archive, fetched once for all runs.
 fn base() -> &'static Path {
     static BASE: OnceLock<PathBuf> = OnceLock::new();
     BASE.get_or_init(|| {
-        let archive = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bookworm-libraries.tar");
+        let archive = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bookworm-documents.tar");
         if !archive.exists() {
             let half = archive.with_extension("half.tar");
             run(Command::new("mmdebstrap")
-                .args([
-                    "--variant=minbase",
-                    "--include=systemd,systemd-sysv,dbus,libssl3,libvpx7",
-                ])
+                .args(["--variant=minbase", INCLUDED])
                 .arg("bookworm")
                 .arg(&half)
                 .arg("http://deb.debian.org/debian"));
@@ -49,7 +50,13 @@ pub(crate) struct Debian {
 }
 
 impl Debian {
+    /// On a network of its own.
     pub(crate) fn boot() -> Self {
+        Self::boot_with("debian", &["unshare", "--net"])
+    }
+
+    /// By the name `name`, on the network that the words `enter` lead to.
+    pub(crate) fn boot_with(name: &str, enter: &[&str]) -> Self {
         let root = tempfile::tempdir().unwrap();
         run(Command::new("tar")
             .args(["--exclude=./dev/*", "-xf"])
@@ -57,19 +64,21 @@ impl Debian {
             .arg("-C")
             .arg(root.path()));
 
+        fs::write(root.path().join("etc/hostname"), format!("{name}\n")).unwrap();
         let mounts = fs::read_to_string("/proc/mounts").unwrap();
         let cgroups = mounts
             .lines()
             .find_map(|line| line.strip_prefix("cgroup2 ")?.split(' ').next())
             .expect("a machine with systemd units has control groups");
 
-        let name = root.path().file_name().unwrap();
-        let cgroup = Path::new(cgroups).join(name);
+        let folder = root.path().file_name().unwrap();
+        let cgroup = Path::new(cgroups).join(folder);
         fs::create_dir(&cgroup).unwrap();
         let namespaces = Command::new("sh")
             .args(["-c", "echo $$ >\"$0\" && exec \"$@\""])
             .arg(cgroup.join("cgroup.procs"))
-            .args(["unshare", "--mount", "--pid", "--uts", "--ipc", "--net"])
+            .args(enter)
+            .args(["unshare", "--mount", "--pid", "--uts", "--ipc"])
             .args(["--cgroup", "--fork", "--kill-child", BOOT])
             .arg(root.path())
             .stdin(Stdio::null())
@@ -111,7 +120,7 @@ impl Debian {
             .args([
                 "env",
                 "-i",
-                "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+                "PATH=/root/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                 "LC_ALL=C",
             ])
             .args(["DEBIAN_FRONTEND=noninteractive", "sh", "-ec", line]);
