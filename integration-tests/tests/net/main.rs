@@ -6,11 +6,13 @@
 mod clocks;
 mod compare;
 mod congestion;
+mod containers;
 mod discovery;
 mod fixture;
 mod flood;
 mod isolation;
 mod joining;
+mod kubernetes;
 mod loss;
 mod multicast;
 mod nat;
