@@ -14,7 +14,6 @@ use std::cell::{Cell, RefCell};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use fanlight_proto::frame_barcode::FrameBarcode;
@@ -22,6 +21,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::npm;
 use crate::wait::{SOON, pause, until};
 
 /// Where Debian has it.
@@ -457,85 +457,9 @@ impl Strip {
 /// # Errors
 /// What keeps a browser from being driven here.
 pub fn installed() -> Result<PathBuf, String> {
-    static MAKING: Mutex<()> = Mutex::new(());
-    let _one = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
-    runs("node", &["--version"])?;
-    runs(CHROMIUM, &["--version"])?;
-    let test = std::env::current_exe().expect("a running test has a file");
-    let folder = test
-        .ancestors()
-        .nth(3)
-        .expect("tests are in target/PROFILE/deps")
-        .join("browser");
-
-    std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    copy(&manifest.join("browser"), &folder);
-    copy(
-        &manifest.join("../relay/http/src/page"),
-        &folder.join("page"),
-    );
-
-    let lock = |file: PathBuf| std::fs::read_to_string(file).ok();
-    let wanted = lock(folder.join("package-lock.json"));
-    let stamp = folder.join("installed.json");
-
-    if wanted.is_some() && lock(stamp.clone()) == wanted {
-        return Ok(folder);
-    }
-
-    let install = [
-        "ci",
-        "--ignore-scripts",
-        "--no-audit",
-        "--no-fund",
-        "--silent",
-        "--prefix",
-    ];
-
-    let output = Command::new("npm")
-        .args(install)
-        .arg(&folder)
-        .current_dir(&folder)
-        .output();
-
-    let output = output.map_err(|error| format!("npm: {error}"))?;
-    if !output.status.success() {
-        return Err(format!(
-            "npm ci: {}",
-            String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).trim()
-        ));
-    }
-
-    std::fs::write(stamp, wanted.unwrap_or_default()).map_err(|error| error.to_string())?;
+    npm::runs(CHROMIUM, &["--version"])?;
+    let folder = npm::folder("browser")?;
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../relay/http/src/page");
+    npm::copy(&page, &folder.join("page"));
     Ok(folder)
-}
-
-fn runs(program: &str, words: &[&str]) -> Result<(), String> {
-    let output = Command::new(program)
-        .args(words)
-        .output()
-        .map_err(|error| format!("{program}: {error}"))?;
-
-    let said = String::from_utf8_lossy(&output.stderr);
-    output
-        .status
-        .success()
-        .then_some(())
-        .ok_or_else(|| format!("{program} does not run here: {}", said.trim()))
-}
-
-/// Copies the files, but not the folders, of a folder.
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("a test may write below target/");
-    for entry in from
-        .read_dir()
-        .expect("it is part of the repository")
-        .flatten()
-    {
-        if entry.path().is_file() {
-            std::fs::copy(entry.path(), to.join(entry.file_name()))
-                .expect("a test may write below target/");
-        }
-    }
 }

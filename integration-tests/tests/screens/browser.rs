@@ -1,6 +1,7 @@
-//! The relay's page in a real browser: headless Chromium looks at real sources through a real relay.
+//! The relay's page in a real browser: headless Chromium looks at real sources through a real relay. And other WebRTC clients.
 
 mod appearance;
+mod clients;
 mod fixture;
 mod grids;
 mod interaction;

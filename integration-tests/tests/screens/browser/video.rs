@@ -6,7 +6,7 @@ use fanlight_daemon::clock;
 use fanlight_tests::browser::{Browser, Look, Page, Pane};
 use fanlight_tests::http::Site;
 use fanlight_tests::lab::Lab;
-use fanlight_tests::promise::{Measurement, judge};
+use fanlight_tests::promise::judge;
 use fanlight_tests::wait::{SOON, pause, until};
 use serde_json::Value;
 
@@ -15,6 +15,9 @@ use super::fixture::{Fixture, WEBRTC_PORT};
 
 /// What opens the page with its camera as video.
 const AS_VIDEO: &str = "#pattern&video=pattern";
+
+/// As that, with pictures of which each has 107 kB: an encoder then uses all bits that it may.
+const NOISY_AS_VIDEO: &str = "#cam1&video=cam1";
 
 /// How much older the picture in a pane may be than the pane says: an interval of 30 a second, and the rounding of clocks.
 const AGE_ERROR_MS: f64 = 40.0;
@@ -26,8 +29,11 @@ const LATE_WORD_MS: f64 = 1000.0;
 const FIRST_PICTURE: Duration = Duration::from_millis(300);
 const AGE: Duration = Duration::from_millis(80);
 
+/// The same where five packets of a hundred are lost: each is sent again once or twice.
+const LOSSY_AGE: Duration = Duration::from_millis(150);
+
 /// Packets of a hundred that a network loses, and pictures of each 30 that are shown all the same.
-const LOSSES: [(f64, f64); 3] = [(0.0, 29.0), (1.0, 29.0), (5.0, 26.0)];
+const LOSSES: [(f64, f64); 2] = [(1.0, 29.0), (5.0, 26.0)];
 
 /// What a phone's way carries in kbit/s: less than the whole picture is encoded with.
 const NARROW_KILOBITS: u32 = 450;
@@ -153,29 +159,19 @@ fn first_picture(page: &Page<'_>) -> Duration {
     Duration::from_secs_f64(pane.first_ms.unwrap() / 1e3)
 }
 
-/// Measures what a pane with video shows while its network loses `percent`.
-fn judge_loss(page: &Page<'_>, percent: f64, least: f64, measurement: &mut Measurement) {
+/// What a pane with video shows while its network loses `percent`.
+fn measured(page: &Page<'_>, percent: f64) -> Pane {
     pause(SETTLE + MEASURE);
     let [pane] = page.panes(MEASURE.as_secs_f64()).try_into().unwrap();
     let Pane {
         fps, age_ms, width, ..
-    } = pane;
-    let age = Duration::from_secs_f64(age_ms.p95.unwrap_or(f64::INFINITY).min(1e6) / 1e3);
+    } = &pane;
+    let [p50, p95] = [age_ms.p50, age_ms.p95].map(|age| age.unwrap_or(f64::INFINITY));
+    let width = width.unwrap_or_default();
     eprintln!(
-        "measured: {percent} % lost: {fps:.1} fps, age p50 {:?} ms, p95 {age:.1?}, {width:?} wide",
-        age_ms.p50
+        "measured: {percent} % lost: {fps:.1} fps, age p50 {p50:.1} ms, p95 {p95:.1} ms, {width} wide"
     );
-    measurement.compare(
-        format!("pictures a second, {percent} % lost"),
-        format!(">= {least}"),
-        format!("{fps:.1}"),
-        "30",
-        fps >= least,
-    );
-    if percent <= 1.0 {
-        let what = format!("95th percentile of age when shown, {percent} % lost");
-        measurement.at_most(what, AGE, age);
-    }
+    pane
 }
 
 #[test]
@@ -187,16 +183,29 @@ fn video_begins_at_once_and_is_fluent_over_networks_that_lose() {
         return;
     };
 
-    let fixture = Fixture::pattern_at(&relay);
-    let page = browser.open(&fixture.url(AS_VIDEO), &Look::default());
+    let fixture = Fixture::at(&relay, 30);
+    let page = browser.open(&fixture.url(NOISY_AS_VIDEO), &Look::default());
     wait_by(&page, "video");
     judge("video by WebRTC in Chromium", |measurement| {
         let firsts = [(); 3].map(|()| first_picture(&page));
         measurement.all_at_most("the first picture", FIRST_PICTURE, firsts);
+        let clean = measured(&page, 0.0).fps;
         for (percent, least) in LOSSES {
             lab.forget_rules();
             screen.lose_any(percent);
-            judge_loss(&page, percent, least, measurement);
+            let Pane { fps, age_ms, .. } = measured(&page, percent);
+            // A machine that does not show 30 without loss does not with it.
+            let least = least.min(least * clean / 30.0);
+            measurement.compare(
+                format!("pictures a second, {percent} % lost"),
+                format!(">= {least:.1}"),
+                format!("{fps:.1}"),
+                format!("{clean:.1}"),
+                fps >= least,
+            );
+            let age = Duration::from_secs_f64(age_ms.p95.unwrap_or(1e6) / 1e3);
+            let what = format!("95th percentile of age when shown, {percent} % lost");
+            measurement.at_most(what, if percent > 1.0 { LOSSY_AGE } else { AGE }, age);
         }
         lab.forget_rules();
     });
@@ -215,8 +224,9 @@ fn a_narrow_network_gets_half_the_picture_and_nobody_else_does() {
         return;
     };
 
-    let fixture = Fixture::pattern_at(&relay);
-    let pages = [&near, &far].map(|browser| browser.open(&fixture.url(AS_VIDEO), &Look::default()));
+    let fixture = Fixture::at(&relay, 30);
+    let pages =
+        [&near, &far].map(|browser| browser.open(&fixture.url(NOISY_AS_VIDEO), &Look::default()));
     for page in &pages {
         wait_by(page, "video");
     }
