@@ -9,7 +9,7 @@ use fanlight_proto::message::Join;
 use fanlight_tests::lab::Host;
 use fanlight_tests::light_viewers::{LightViewers, ViewerStats};
 use fanlight_tests::long;
-use fanlight_tests::promise::{Measurement, judge};
+use fanlight_tests::promise::{Alone, Measurement};
 use fanlight_tests::raw_client::join;
 use fanlight_tests::seeded::{Random, seed};
 use fanlight_tests::usage::MIB;
@@ -77,6 +77,7 @@ fn flood(fixture: &Fixture, attacker: &Host, length: Duration) -> u64 {
 #[test]
 #[ignore = "./dev promises"]
 fn a_flood_from_65000_addresses_costs_no_memory_no_frame_and_is_not_amplified() {
+    let alone = Alone::wait();
     let Some(fixture) = Fixture::open(USUAL) else {
         return;
     };
@@ -105,7 +106,7 @@ fn a_flood_from_65000_addresses_costs_no_memory_no_frame_and_is_not_amplified() 
     // What the relay holds when it has been at work for a while.
     pause(Duration::from_secs(1));
     let before = fixture.relay.usage().resident;
-    judge("P17, P18: a flood of requests", |measurement| {
+    alone.judge("P17, P18: a flood of requests", |measurement| {
         endure(&fixture, &attacker, &light_viewers, before, measurement);
     });
 

@@ -6,7 +6,7 @@ use fanlight_daemon::clock;
 use fanlight_tests::lab::Host;
 use fanlight_tests::light_viewers::{LightViewers, ViewerStats, age_percentile, fairness};
 use fanlight_tests::long;
-use fanlight_tests::promise::judge;
+use fanlight_tests::promise::Alone;
 use fanlight_tests::viewer_process::ViewerProcess;
 use fanlight_tests::wait::{SOON, pause, until};
 
@@ -70,6 +70,7 @@ fn capacity(fixture: &Fixture, host: &Host) -> usize {
 #[test]
 #[ignore = "./dev promises"]
 fn under_three_times_its_load_a_relay_skips_whole_frames_evenly_and_keeps_the_newest() {
+    let alone = Alone::wait();
     // One core for the relay, which cuts its trains itself, and the other for everybody else.
     let Some(fixture) = Fixture::with(PICTURES, |relay| {
         relay.under(&["taskset", "-c", "0"]).flags("--gso off")
@@ -81,7 +82,7 @@ fn under_three_times_its_load_a_relay_skips_whole_frames_evenly_and_keeps_the_ne
     let size = ((OVER * capacity(&fixture, &host) as f64) as usize).min(MOST);
     let light_viewers = fixture.light_viewers(&host, size);
     light_viewers.wait_joined(SOON);
-    judge("P9: a relay under three times its load", |measurement| {
+    alone.judge("P9: a relay under three times its load", |measurement| {
         light_viewers.begin();
         let load = load(&fixture, measure(6));
         let seen = light_viewers.seen();

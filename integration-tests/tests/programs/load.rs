@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use fanlight_tests::TestEnv;
 use fanlight_tests::program::{Launch, Program, RESTART_DELAY};
-use fanlight_tests::promise::judge;
+use fanlight_tests::promise::Alone;
 use fanlight_tests::wait::{SOON, until};
 use serde_json::Value;
 
@@ -110,7 +110,7 @@ fn assert_good(report: &Value, viewers: u32, relay: &Program) {
 #[test]
 #[ignore = "./dev promises"]
 fn twenty_viewers_lose_hardly_a_frame() {
-    judge("twenty viewers at one relay", |measurement| {
+    Alone::wait().judge("twenty viewers at one relay", |measurement| {
         let fixture = Fixture::new("");
         fixture.load(20, "3s").ends_with(0);
         let report = fixture.report();

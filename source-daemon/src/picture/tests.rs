@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use fanlight_daemon::clock;
-use fanlight_promise::judge;
+use fanlight_promise::Alone;
 use fanlight_proto::clock::Time;
 
 use super::*;
@@ -536,7 +536,7 @@ fn a_12_bit_picture_is_refused_with_what_to_do() {
 #[test]
 #[ignore = "./dev promises"]
 fn looking_at_two_pictures_a_second_takes_two_percent_of_a_core_at_most() {
-    judge("samples of what passes untouched", |measurement| {
+    Alone::wait().judge("samples of what passes untouched", |measurement| {
         for (width, height) in [(1280, 720), (1920, 1080), (3840, 2160)] {
             let jpeg = noise(width, height);
             let mut pipeline = pipeline(|_| {});

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fanlight_daemon::clock;
 use fanlight_tests::http::Site;
-use fanlight_tests::promise::judge;
+use fanlight_tests::promise::Alone;
 use fanlight_tests::usage::{MIB, threads_cpu};
 use fanlight_tests::viewer_process::Report;
 use fanlight_tests::wait::{SOON, pause, until};
@@ -42,7 +42,7 @@ fn watch(site: Site, done: &AtomicBool) -> Seen {
 #[test]
 #[ignore = "./dev promises"]
 fn one_stalled_client_costs_sixteen_others_nothing() {
-    judge("a stalled HTTP client beside sixteen", |measurement| {
+    Alone::wait().judge("a stalled HTTP client beside sixteen", |measurement| {
         let fixture = Fixture::of("--input ball --size 640x480 --rate 30", "");
         let site = fixture.site;
         // Neither is ever read.
@@ -161,7 +161,7 @@ fn worst(reports: &[Report]) -> (f64, f64, u64, u64) {
 #[test]
 #[ignore = "./dev promises"]
 fn a_hundred_browsers_ten_of_them_stalled_do_not_touch_the_viewers_over_udp() {
-    judge(
+    Alone::wait().judge(
         "a hundred HTTP clients beside viewers over UDP",
         |measurement| {
             let fixture = Fixture::of("--input ball --size 640x480 --rate 30", "");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fanlight_daemon::clock;
 use fanlight_tests::browser::{Browser, Look, Page, Pane};
-use fanlight_tests::promise::{Measurement, judge};
+use fanlight_tests::promise::{Alone, Measurement};
 use fanlight_tests::wait::pause;
 
 use super::fixture::{CAMERA, Fixture, SIZE, name};
@@ -27,6 +27,7 @@ const AGE_ERROR: Duration = Duration::from_millis(60);
 #[test]
 #[ignore = "./dev promises"]
 fn one_camera_is_shown_with_nearly_every_frame_and_its_true_age() {
+    let alone = Alone::wait();
     let Some(browser) = Browser::start(&[]) else {
         return;
     };
@@ -34,10 +35,10 @@ fn one_camera_is_shown_with_nearly_every_frame_and_its_true_age() {
     let fixture = Fixture::pattern();
     let page = browser.open(&fixture.url(""), &Look::default());
     page.wait_live(1);
-    judge_panes("one camera at 30 a second on a page", &page, 30.0);
+    judge_panes(&alone, "one camera at 30 a second on a page", &page, 30.0);
     let [pane] = page.panes(1.0).try_into().unwrap();
     assert_eq!((pane.width, pane.height), (Some(SIZE.0), Some(SIZE.1)));
-    judge("the age that a page tells", |measurement| {
+    alone.judge("the age that a page tells", |measurement| {
         for _ in 0..5 {
             judge_age(&page, measurement);
         }
@@ -73,6 +74,7 @@ fn judge_age(page: &Page<'_>, measurement: &mut Measurement) {
 #[test]
 #[ignore = "./dev promises"]
 fn four_twelve_and_twenty_four_cameras_are_all_live_each_in_its_own_pane() {
+    let alone = Alone::wait();
     let Some(browser) = Browser::start(&[]) else {
         return;
     };
@@ -89,6 +91,7 @@ fn four_twelve_and_twenty_four_cameras_are_all_live_each_in_its_own_pane() {
 
         page.wait_live(cameras);
         judge_panes(
+            &alone,
             &format!("{cameras} cameras at 8 a second on a page"),
             &page,
             least,
@@ -112,8 +115,8 @@ fn four_twelve_and_twenty_four_cameras_are_all_live_each_in_its_own_pane() {
 
 /// Judges what the panes of `page` measure: ages, and whether each shows as many pictures a second as `least`.
 #[track_caller]
-fn judge_panes(what: &str, page: &Page<'_>, least: f64) {
-    judge(what, |measurement| {
+fn judge_panes(alone: &Alone, what: &str, page: &Page<'_>, least: f64) {
+    alone.judge(what, |measurement| {
         pause(MEASURE);
         let panes = page.panes(MEASURE.as_secs_f64());
         assert!(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fanlight_tests::browser::{Browser, Look, Page, Pane};
 use fanlight_tests::lab::Lab;
-use fanlight_tests::promise::judge;
+use fanlight_tests::promise::Alone;
 use fanlight_tests::wait::pause;
 
 use super::fixture::Fixture;
@@ -33,6 +33,7 @@ const LOSSY_AGE: Duration = Duration::from_millis(250);
 #[test]
 #[ignore = "./dev promises"]
 fn a_slow_tab_stays_fresh_and_no_other_notices() {
+    let alone = Alone::wait();
     let Some(lab) = Lab::open() else { return };
     let [relay, slow, good] = ["relay", "slow", "good"].map(|name| lab.host(name));
     let (Some(near), Some(far)) = (Browser::start(&good.enter()), Browser::start(&slow.enter()))
@@ -46,7 +47,7 @@ fn a_slow_tab_stays_fresh_and_no_other_notices() {
     [&good_tab, &slow_tab]
         .iter()
         .for_each(|tab| tab.wait_live(1));
-    judge(
+    alone.judge(
         "a tab behind a slow network beside another",
         |measurement| {
             let [before, _] = measured("both on a fast way", [&good_tab, &slow_tab]);
@@ -84,6 +85,7 @@ fn a_slow_tab_stays_fresh_and_no_other_notices() {
 #[test]
 #[ignore = "./dev promises"]
 fn a_tab_whose_way_loses_one_packet_of_a_hundred_goes_on_and_stays_fresh() {
+    let alone = Alone::wait();
     let Some(lab) = Lab::open() else { return };
     let [relay, host] = ["relay", "lossy"].map(|name| lab.host(name));
     let Some(browser) = Browser::start(&host.enter()) else {
@@ -93,7 +95,7 @@ fn a_tab_whose_way_loses_one_packet_of_a_hundred_goes_on_and_stays_fresh() {
     let fixture = Fixture::at(&relay, 30);
     let tab = browser.open(&fixture.url(""), &Look::default());
     tab.wait_live(1);
-    judge("a tab whose network loses 1 %", |measurement| {
+    alone.judge("a tab whose network loses 1 %", |measurement| {
         lab.forget_rules();
         let [clean] = measured("a clean way", [&tab]);
         host.lose_any(1.0);
