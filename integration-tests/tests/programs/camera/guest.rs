@@ -1,11 +1,14 @@
-//! A small virtual machine whose kernel has cameras. It boots in seconds, obeys shell commands, and is gone with its guard.
+//! A small virtual machine whose kernel has cameras. It boots in seconds and obeys shell commands. The tests of a process use
+//! one after the other; it ends with the process.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
+use std::ops::{Deref, DerefMut};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fanlight_tests::{jpeg, wait};
@@ -38,9 +41,23 @@ pub(crate) fn share() -> Option<PathBuf> {
     share
 }
 
-/// A machine that runs.
+/// Ends the machine when standard input does: with its guard, or with the process however that ends.
+const UNTIL_LET_GO: &str =
+    r#"exec 3<&0; "$@" 3<&- & machine=$!; { read -r _ <&3; kill $machine; } & wait $machine"#;
+
+/// The machine that is there for the next test.
+static IDLE: Mutex<Option<Machine>> = Mutex::new(None);
+
+/// A machine that is used by one test, as if it had just been booted.
 pub(crate) struct Guest {
-    machine: Child,
+    // None only while it is given back.
+    machine: Option<Machine>,
+    _others_wait: MutexGuard<'static, ()>,
+}
+
+/// A machine that runs.
+pub(crate) struct Machine {
+    process: Child,
     commands: BufReader<UnixStream>,
     console: PathBuf,
     port: u16,
@@ -48,17 +65,54 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    /// Boots a machine; None, with the reason said, where there is no rig.
+    /// Boots a machine, or takes that of the test before; None, with the reason said, where there is no rig.
     pub(crate) fn boot() -> Option<Self> {
+        static USED: Mutex<()> = Mutex::new(());
+
         let share = share()?;
+        let others_wait = USED.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let machine = idle.map_or_else(|| Machine::boot(&share), Machine::clean);
+        Some(Self {
+            machine: Some(machine),
+            _others_wait: others_wait,
+        })
+    }
+}
+
+impl Deref for Guest {
+    type Target = Machine;
+
+    fn deref(&self) -> &Machine {
+        self.machine.as_ref().expect("the test still uses it")
+    }
+}
+
+impl DerefMut for Guest {
+    fn deref_mut(&mut self) -> &mut Machine {
+        self.machine.as_mut().expect("the test still uses it")
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        // What a failed test leaves is not for the next one.
+        if !std::thread::panicking() {
+            *IDLE.lock().unwrap_or_else(PoisonError::into_inner) = self.machine.take();
+        }
+    }
+}
+
+impl Machine {
+    fn boot(share: &Path) -> Self {
         let rig = share.parent().expect("it is within the rig");
         write_pictures(&share.join("pictures"));
         let dir = tempfile::tempdir().unwrap();
         let port = free_port();
-        let mut machine = start_machine(rig, dir.path(), port);
+        let mut process = start_machine(rig, dir.path(), port);
         let console = dir.path().join("console");
         let socket = wait::until("the machine takes commands", BOOT_LIMIT, || {
-            if let Some(status) = machine.try_wait().unwrap() {
+            if let Some(status) = process.try_wait().unwrap() {
                 panic!(
                     "QEMU: {status}: {}",
                     std::fs::read_to_string(dir.path().join("qemu.log")).unwrap()
@@ -69,22 +123,28 @@ impl Guest {
         });
 
         socket.set_read_timeout(Some(BOOT_LIMIT)).unwrap();
-        let mut guest = Self {
-            machine,
+        let mut machine = Self {
+            process,
             commands: BufReader::new(socket),
             console,
             port,
             _dir: dir,
         };
 
-        assert_eq!(guest.answer().1, "ready");
-        guest
+        assert_eq!(machine.answer().1, "ready");
+        machine
             .commands
             .get_ref()
             .set_read_timeout(Some(COMMAND_LIMIT))
             .unwrap();
 
-        Some(guest)
+        machine
+    }
+
+    /// Without what the test before has started.
+    fn clean(mut self) -> Self {
+        self.run("clean");
+        self
     }
 
     /// Runs a line of shell in the guest and returns what it printed.
@@ -138,10 +198,10 @@ impl Guest {
     }
 }
 
-impl Drop for Guest {
+impl Drop for Machine {
     fn drop(&mut self) {
-        let _ = self.machine.kill();
-        let _ = self.machine.wait();
+        drop(self.process.stdin.take());
+        let _ = self.process.wait();
         if std::thread::panicking() {
             let console = std::fs::read(&self.console).unwrap_or_default();
             eprintln!("--- console ---\n{}", String::from_utf8_lossy(&console));
@@ -152,7 +212,8 @@ impl Drop for Guest {
 fn start_machine(rig: &Path, dir: &Path, port: u16) -> Child {
     let path = |name: &str| dir.join(name).display().to_string();
     let share = rig.join("share").display().to_string();
-    Command::new("qemu-system-x86_64")
+    Command::new("sh")
+        .args(["-c", UNTIL_LET_GO, "sh", "qemu-system-x86_64"])
         .args([
             "-accel",
             "tcg,thread=multi",
@@ -198,7 +259,7 @@ fn start_machine(rig: &Path, dir: &Path, port: u16) -> Child {
             &format!("user,id=net,hostfwd=tcp:127.0.0.1:{port}-:5600"),
         ])
         .args(["-device", "virtio-net-pci,netdev=net,romfile="])
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(File::create(dir.join("qemu.log")).unwrap())
         .spawn()
