@@ -35,7 +35,7 @@ pub enum StartError {
     /// There is to be WebRTC, and cannot be.
     #[cfg(feature = "webrtc")]
     #[error(transparent)]
-    WebRtc(#[from] fanlight_webrtc::BindError),
+    WebRtc(#[from] fanlight_live::listener::BindError),
     /// Nothing can be sent to groups.
     #[error(
         "cannot send multicast by the interface {interface}: {error}: choose another --multicast-interface"

@@ -28,14 +28,14 @@ mod ws;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use fanlight_daemon::{Shutdown, clock};
 use fanlight_live::access::Authorizer;
 use fanlight_live::listener;
 use fanlight_live::tls::Certificate;
-use fanlight_live::{Output, OutputKind, OutputServer, StreamTable};
+use fanlight_live::{Output, OutputKind, OutputServer, StreamTable, start_thread};
 use fanlight_proto::clock::Time;
 
 use metrics::Metrics;
@@ -91,14 +91,8 @@ impl Http {
     /// [`HttpError`].
     pub fn bind(settings: Settings) -> Result<Self, HttpError> {
         let authorizer = settings.authorizer()?;
-        let certificate = settings.tls.as_ref();
-        let certificate = certificate
-            .map(|files| Certificate::load(files, &["http/1.1"]))
-            .transpose()?;
-        let listen = settings.listen;
-        let bound =
-            listener::bind(listen).and_then(|listener| Ok((listener.local_addr()?, listener)));
-        let (address, listener) = bound.map_err(|error| HttpError::Bind { listen, error })?;
+        let certificate = Certificate::load(settings.tls.as_ref(), &["http/1.1"])?;
+        let (listener, address) = listener::bind("HTTP", settings.listen)?;
         Ok(Self {
             listener,
             address,
@@ -115,29 +109,26 @@ impl OutputServer for Http {
         table: Arc<StreamTable>,
         shutdown: Shutdown,
     ) -> io::Result<JoinHandle<()>> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let Self {
+            listener,
+            address,
+            settings,
+            authorizer,
+            certificate,
+        } = *self;
         let app = Arc::new(AppState {
             output: Output::new(table),
             metrics: Metrics::new(),
-            authorizer: self.authorizer,
-            settings: self.settings,
-            address: self.address,
+            authorizer,
+            settings,
+            address,
             started: clock::now(),
             shutdown,
         });
 
-        tracing::info!(http = %self.address, tls = self.certificate.is_some(), access = %app.settings.access, "http");
-        let (listener, certificate) = (self.listener, self.certificate);
-        thread::Builder::new()
-            .name("http".to_owned())
-            .spawn(move || {
-                let served = runtime.block_on(gateway::serve(&app, listener, certificate));
-                if let Err(error) = served {
-                    tracing::error!("HTTP has ended: {error}");
-                }
-                runtime.shutdown_background();
-            })
+        tracing::info!(http = %address, tls = certificate.is_some(), access = %app.settings.access, "http");
+        start_thread("http", async move || {
+            gateway::serve(&app, listener, certificate).await
+        })
     }
 }

@@ -1,12 +1,12 @@
 //! What the settings say about HTTP, and why that may not do.
 
 use std::fmt;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use fanlight_daemon::keys::{KeyFileError, KeyPath};
 use fanlight_live::access::{AccessError, AccessMode, Authorizer, TokenFiles};
+use fanlight_live::listener::BindError;
 use fanlight_live::tls::{CertificateError, Files};
 use fanlight_live::whep::WhepClient;
 use fanlight_proto::message::{StreamName, StreamNameError};
@@ -105,16 +105,8 @@ impl Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     /// The port cannot be had.
-    #[error(
-        "cannot listen for HTTP on {listen}: {error}{}",
-        if error.kind() == io::ErrorKind::AddrInUse { ": another program has this port: give http another one" } else { "" }
-    )]
-    Bind {
-        /// Where.
-        listen: SocketAddr,
-        /// Why not.
-        error: io::Error,
-    },
+    #[error(transparent)]
+    Bind(#[from] BindError),
     /// A token cannot be had.
     #[error(transparent)]
     Token(#[from] KeyFileError),

@@ -4,11 +4,11 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use fanlight_daemon::{Shutdown, clock};
-use fanlight_live::{Output, OutputServer, StreamTable, Subscribe};
+use fanlight_live::{Output, OutputServer, StreamTable, Subscribe, start_thread};
 use fanlight_proto::limits::{MAX_FRAME_BYTES, SOURCE_STALE};
 use fanlight_proto::message::{Format, FrameBuffer, FrameHeader, State, StreamName, parse_frame};
 
@@ -27,22 +27,15 @@ impl OutputServer for FrameCounter {
         table: Arc<StreamTable>,
         shutdown: Shutdown,
     ) -> io::Result<JoinHandle<()>> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()?;
-        let output = Output::new(table);
-
-        thread::Builder::new()
-            .name("frame-counter".to_owned())
-            .spawn(move || {
-                runtime.block_on(async {
-                    tokio::select! {
-                        () = output.run() => {}
-                        () = count(&output, &self.stream) => {}
-                        () = shutdown.wait() => {}
-                    }
-                });
-            })
+        start_thread("frame-counter", async move || {
+            let output = Output::new(table);
+            tokio::select! {
+                () = output.run() => {}
+                () = count(&output, &self.stream) => {}
+                () = shutdown.wait() => {}
+            }
+            Ok(())
+        })
     }
 }
 

@@ -31,7 +31,7 @@ pub use client_detections::ClientDetections;
 pub use clients::{Client, ClientHandle, ClientTotals, Clients, OutputKind, ScreenReport, Sent};
 pub use feed::EngineFeed;
 pub use frame::{Arrival, LiveFrame};
-pub use output::{Output, OutputServer};
+pub use output::{Output, OutputServer, start_thread};
 pub use rate_meter::RateMeter;
 pub use slot::Refused;
 pub use sources::{Problem, SourceEntry, Sources};

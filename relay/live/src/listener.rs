@@ -16,11 +16,48 @@ const UNSENT_BYTES: u32 = 16 << 10;
 /// What was sent and is not acknowledged for so long ends a connection: the other end has no power or no network.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Binds `listen`. Accepted sockets inherit what is set here.
+/// The port of an output cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot listen for {output} on {listen}: {error}{}",
+    if error.kind() == io::ErrorKind::AddrInUse {
+        format!(": another program has this port: give {} another one", output.to_lowercase())
+    } else {
+        String::new()
+    }
+)]
+pub struct BindError {
+    output: &'static str,
+    listen: SocketAddr,
+    error: io::Error,
+}
+
+impl BindError {
+    /// `output` is its name for people; in small letters it is that of its setting.
+    #[must_use]
+    pub const fn new(output: &'static str, listen: SocketAddr, error: io::Error) -> Self {
+        Self {
+            output,
+            listen,
+            error,
+        }
+    }
+}
+
+/// Binds `listen` for an output, and says where that is. Accepted sockets inherit what is set here.
 ///
 /// # Errors
-/// Those of the system.
-pub fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
+/// [`BindError`].
+pub fn bind(
+    output: &'static str,
+    listen: SocketAddr,
+) -> Result<(TcpListener, SocketAddr), BindError> {
+    let bound = bound(listen).and_then(|listener| Ok((listener.local_addr()?, listener)));
+    let (address, listener) = bound.map_err(|error| BindError::new(output, listen, error))?;
+    Ok((listener, address))
+}
+
+fn bound(listen: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(listen),
         Type::STREAM,
@@ -49,8 +86,8 @@ mod tests {
 
     #[test]
     fn a_port_that_is_taken_is_not_shared() {
-        let first = bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let error = bind(first.local_addr().unwrap()).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        let (_first, address) = bind("HTTP", "127.0.0.1:0".parse().unwrap()).unwrap();
+        let error = bind("HTTP", address).unwrap_err().to_string();
+        assert!(error.ends_with("give http another one"), "{error}");
     }
 }

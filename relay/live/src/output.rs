@@ -6,7 +6,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 
 use fanlight_daemon::Shutdown;
 
@@ -24,6 +24,26 @@ pub trait OutputServer: fmt::Debug + Send {
         table: Arc<StreamTable>,
         shutdown: Shutdown,
     ) -> io::Result<JoinHandle<()>>;
+}
+
+/// Serves on a thread of that name until `serve` has ended, and logs why when that is not as asked.
+///
+/// # Errors
+/// When the system has no thread or runtime to give.
+pub fn start_thread(
+    name: &'static str,
+    serve: impl AsyncFnOnce() -> io::Result<()> + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+
+    thread::Builder::new().name(name.to_owned()).spawn(move || {
+        if let Err(error) = runtime.block_on(serve()) {
+            tracing::error!("the output {name} has ended: {error}");
+        }
+        runtime.shutdown_background();
+    })
 }
 
 /// An output that takes frames from a [`StreamTable`].

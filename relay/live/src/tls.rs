@@ -72,13 +72,13 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Reads the files. `alpn` names the protocols that are offered to clients that ask by ALPN.
+    /// Reads the files, if there are any. `alpn` names the protocols that are offered to clients that ask by ALPN.
     ///
     /// # Errors
     /// [`CertificateError`].
-    pub fn load(files: &Files, alpn: &[&str]) -> Result<Self, CertificateError> {
-        let alpn = alpn.iter().map(|name| name.as_bytes().to_vec());
-        Self::read(files, alpn.collect())
+    pub fn load(files: Option<&Files>, alpn: &[&str]) -> Result<Option<Self>, CertificateError> {
+        let alpn = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        files.map(|files| Self::read(files, alpn)).transpose()
     }
 
     fn read(files: &Files, alpn: Vec<Vec<u8>>) -> Result<Self, CertificateError> {

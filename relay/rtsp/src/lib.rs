@@ -20,13 +20,14 @@ mod unsuitable;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use fanlight_daemon::Shutdown;
 use fanlight_daemon::keys::KeyPath;
 use fanlight_live::access::{AccessError, AccessMode};
+use fanlight_live::listener::{self, BindError};
 use fanlight_live::tls::{Certificate, CertificateError, Files};
-use fanlight_live::{Output, OutputKind, OutputServer, StreamTable, listener};
+use fanlight_live::{Output, OutputKind, OutputServer, StreamTable, start_thread};
 
 use auth::Authenticator;
 use pictures::Pictures;
@@ -53,16 +54,8 @@ pub struct Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum RtspError {
     /// The port cannot be had.
-    #[error(
-        "cannot listen for RTSP on {listen}: {error}{}",
-        if error.kind() == io::ErrorKind::AddrInUse { ": another program has this port: give rtsp another one" } else { "" }
-    )]
-    Bind {
-        /// Where.
-        listen: SocketAddr,
-        /// Why not.
-        error: io::Error,
-    },
+    #[error(transparent)]
+    Bind(#[from] BindError),
     /// The tokens cannot be used.
     #[error(transparent)]
     Access(#[from] AccessError),
@@ -95,15 +88,8 @@ impl Rtsp {
     /// [`RtspError`].
     pub fn bind(settings: &Settings) -> Result<Self, RtspError> {
         let authenticator = Authenticator::load(settings)?;
-        let certificate = settings.tls.as_ref();
-        let certificate = certificate
-            .map(|files| Certificate::load(files, &[]))
-            .transpose()?;
-
-        let listen = settings.listen;
-        let bound =
-            listener::bind(listen).and_then(|listener| Ok((listener.local_addr()?, listener)));
-        let (address, listener) = bound.map_err(|error| RtspError::Bind { listen, error })?;
+        let certificate = Certificate::load(settings.tls.as_ref(), &[])?;
+        let (listener, address) = listener::bind("RTSP", settings.listen)?;
         Ok(Self {
             listener,
             address,
@@ -119,30 +105,24 @@ impl OutputServer for Rtsp {
         table: Arc<StreamTable>,
         shutdown: Shutdown,
     ) -> io::Result<JoinHandle<()>> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let Self {
+            listener,
+            address,
+            authenticator,
+            certificate,
+        } = *self;
         let app = Arc::new(App {
             output: Output::new(table),
-            authenticator: self.authenticator,
+            authenticator,
             pictures: Pictures::default(),
         });
 
-        tracing::info!(rtsp = %self.address, tls = self.certificate.is_some(), "rtsp");
-        let (listener, certificate) = (self.listener, self.certificate);
-        thread::Builder::new()
-            .name("rtsp".to_owned())
-            .spawn(move || {
-                let served = runtime.block_on(async {
-                    tokio::select! {
-                        served = server::serve(app, listener, certificate) => served,
-                        () = shutdown.wait() => Ok(()),
-                    }
-                });
-                if let Err(error) = served {
-                    tracing::error!("RTSP has ended: {error}");
-                }
-                runtime.shutdown_background();
-            })
+        tracing::info!(rtsp = %address, tls = certificate.is_some(), "rtsp");
+        start_thread("rtsp", async move || {
+            tokio::select! {
+                served = server::serve(app, listener, certificate) => served,
+                () = shutdown.wait() => Ok(()),
+            }
+        })
     }
 }

@@ -17,11 +17,12 @@ mod signalling;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use fanlight_daemon::Shutdown;
+use fanlight_live::listener::{self, BindError};
 use fanlight_live::whep::{WhepClient, WhepRequest};
-use fanlight_live::{OutputKind, OutputServer, StreamTable, listener};
+use fanlight_live::{OutputKind, OutputServer, StreamTable, start_thread};
 use tokio::sync::mpsc;
 
 use server::Server;
@@ -39,17 +40,6 @@ pub struct Settings {
     pub addresses: Vec<IpAddr>,
     /// Where clients come that speak the TCP signalling of aiortc's examples; none: nowhere.
     pub signalling: Option<SocketAddr>,
-}
-
-/// Why there is no WebRTC.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "cannot listen for WebRTC on {listen}: {error}{}",
-    if error.kind() == io::ErrorKind::AddrInUse { ": another program has this port: give webrtc another one" } else { "" }
-)]
-pub struct BindError {
-    listen: SocketAddr,
-    error: io::Error,
 }
 
 /// A WebRTC output that has its port.
@@ -73,15 +63,13 @@ impl WebRtc {
             socket.set_nonblocking(true)?;
             Ok((socket.local_addr()?, socket))
         });
-        let (address, socket) = bound.map_err(|error| BindError { listen, error })?;
+        let (address, socket) = bound.map_err(|error| BindError::new("WebRTC", listen, error))?;
 
         let (client, requests) = WhepClient::channel();
         let signalling = settings
             .signalling
             .map(|listen| {
-                let bound = listener::bind(listen);
-                let bound = bound.and_then(|socket| Ok((socket.local_addr()?, socket)));
-                let (address, socket) = bound.map_err(|error| BindError { listen, error })?;
+                let (socket, address) = listener::bind("WebRTC", listen)?;
                 Ok((socket, address, client.clone()))
             })
             .transpose()?;
@@ -102,30 +90,21 @@ impl OutputServer for WebRtc {
         table: Arc<StreamTable>,
         shutdown: Shutdown,
     ) -> io::Result<JoinHandle<()>> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
         tracing::info!(webrtc = %self.address, "WebRTC");
         if let Some((_, address, _)) = &self.signalling {
             tracing::info!(signalling = %address, "TCP signalling of WebRTC");
         }
 
-        thread::Builder::new()
-            .name("webrtc".to_owned())
-            .spawn(move || {
-                let served = runtime.block_on(async {
-                    let refusals = table.refusals().clone();
-                    let server = Server::new(&self, table)?;
-                    if let Some((listener, _, requests)) = self.signalling {
-                        tokio::spawn(signalling::serve(listener, requests, refusals));
-                    }
-                    server
-                        .run(self.socket, self.requests, shutdown.wait())
-                        .await
-                });
-                if let Err(error) = served {
-                    tracing::error!("WebRTC has ended: {error}");
-                }
-            })
+        start_thread("webrtc", async move || {
+            let refusals = table.refusals().clone();
+            let server = Server::new(&self, table)?;
+            let output = *self;
+            if let Some((listener, _, requests)) = output.signalling {
+                tokio::spawn(signalling::serve(listener, requests, refusals));
+            }
+            server
+                .run(output.socket, output.requests, shutdown.wait())
+                .await
+        })
     }
 }
