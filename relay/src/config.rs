@@ -1,6 +1,7 @@
 //! The settings of `fanlight-relay`, read once at start.
 
 mod check;
+mod error;
 mod together;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -24,7 +25,7 @@ use crate::engine::{KEY_ROTATION, Multicast};
 pub use crate::udp::Gso;
 use crate::udp::MulticastOptions;
 use crate::upstream::{Endpoint, FeedKeys};
-pub use check::ConfigError;
+pub use error::ConfigError;
 pub(crate) use together::{SECTIONS, check_together};
 
 /// Sources that one relay subscribes to: each has a thread, and there are no more streams than this.

@@ -235,33 +235,12 @@ impl EventLoop {
                 context.notify.ready();
             }
 
-            let feed = watchdog.turn(now);
-            self.capture
-                .get_mut()
-                .turn(now, || capture_counts(&self.engine, &self.sender));
-            if let Some(figures) = self.reporter.due(now, &self.engine, &self.sender) {
-                context.notify.status(&figures);
-            }
-
-            if let Some(access) = self.watch.due(now, || self.config.relay_access()) {
-                self.engine.set_access(now, access);
-                self.handle_outputs(now);
-            }
-
-            self.reload(now, context);
-            self.upstreams.look(now);
-            let status = self.publish_status(now);
-            let wake = [
-                self.engine.next_deadline(),
-                feed,
+            let wakes = [
+                watchdog.turn(now),
                 next_run.time(),
-                Some(self.reporter.next()),
-                self.watch.next(),
-                self.upstreams.next(),
-                status,
+                self.look_after(now, context),
             ];
-
-            let wake = wake.into_iter().flatten().min().unwrap_or(now);
+            let wake = wakes.into_iter().flatten().min().unwrap_or(now);
             if next_run == NextRun::Again {
                 if context.shutdown.requested() {
                     break;
@@ -287,7 +266,34 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Does everything that is due, for about a millisecond at most.
+    /// Does what is due beside serving; when it is next.
+    fn look_after(&mut self, now: Time, context: &Context) -> Option<Time> {
+        self.capture
+            .get_mut()
+            .turn(now, || capture_counts(&self.engine, &self.sender));
+        if let Some(figures) = self.reporter.due(now, &self.engine, &self.sender) {
+            context.notify.status(&figures);
+        }
+
+        if let Some(access) = self.watch.due(now, || self.config.relay_access()) {
+            self.engine.set_access(now, access);
+            self.handle_outputs(now);
+        }
+
+        self.reload(now, context);
+        self.upstreams.look(now);
+        let status = self.publish_status(now);
+        let wakes = [
+            self.engine.next_deadline(),
+            Some(self.reporter.next()),
+            self.watch.next(),
+            self.upstreams.next(),
+            status,
+        ];
+        wakes.into_iter().flatten().min()
+    }
+
+    /// Serves what is due, for about a millisecond at most.
     fn run_once(&mut self) -> NextRun {
         let mut more = false;
         // Frames of streams without viewers woke nobody, and a viewer that joins now gets the newest as its catch-up.

@@ -103,14 +103,7 @@ pub fn run(
 ) -> anyhow::Result<Option<Report>> {
     let route = config::route(config)?;
     if extra.list {
-        let name = config::screen_name(config);
-        let table = if config::looks(config) {
-            listing::all(&route, &name, &context.shutdown)?
-        } else {
-            listing::table(&route, name, &context.shutdown)?
-        };
-        print(&table);
-        return Ok(None);
+        return list(config, &route, context).map(|()| None);
     }
 
     let relays = route.name();
@@ -161,6 +154,18 @@ pub fn run(
     let full_duration = extra.duration.filter(|duration| began + *duration <= ended);
     check_shown(full_duration, &counters)?;
     Ok(Some(report))
+}
+
+/// Prints which streams there are.
+fn list(config: &Config, route: &Route, context: &Context) -> anyhow::Result<()> {
+    let name = config::screen_name(config);
+    let table = if config::looks(config) {
+        listing::all(route, &name, &context.shutdown)?
+    } else {
+        listing::table(route, name, &context.shutdown)?
+    };
+    print(&table);
+    Ok(())
 }
 
 /// A run over the whole of a given duration that showed no frame is a failure.

@@ -170,6 +170,10 @@ impl Snapshot {
                 .map(|(name, traffic)| (stream(name), traffic.bytes)),
         )?;
 
+        self.stages(writer)
+    }
+
+    fn stages(&self, writer: &mut Writer<'_, '_>) -> std::fmt::Result {
         let stages = self.traffic.iter().flat_map(|(name, traffic)| {
             let of = |stage: &'static str, ages| {
                 (

@@ -1,156 +1,17 @@
 //! Checks of settings that are each valid but may not go together.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::ops::RangeInclusive;
 
-use fanlight_daemon::endpoint::NotConnectable;
 use fanlight_daemon::keys::KeyPath;
 use fanlight_http::Readiness;
 use fanlight_proto::limits::{HEARTBEAT_INTERVAL, MAX_FRAME_BYTES, MAX_STREAMS};
 use fanlight_proto::multicast;
 
-use super::{Access, Config, HttpAccess, MAX_SOURCES};
-use crate::upstream::Endpoint;
+use super::{Access, Config, ConfigError, HttpAccess, MAX_SOURCES};
 
 /// Less than this, and one stream of the largest frames has no room for repairs.
 const MIN_MEMORY_BUDGET: usize = 32 << 20;
-
-/// Settings that are each valid but do not go together.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    /// The port could be reached from outside, and nobody said that this is meant.
-    #[error(
-        "listen = \"{0}\" is not a loopback address: write access = \"open\" to let everyone who can reach it watch, or \
-         access = \"psk\" or \"keys\" to let in who has a key"
-    )]
-    NotOpen(SocketAddr),
-    /// A source that nobody can connect to.
-    #[error("sources: {0}")]
-    NotConnectable(#[from] NotConnectable),
-    /// Frames would cross a network in the clear, and nobody said that this is meant.
-    #[error(
-        "the source {0} is on another host, and its frames would cross the network unsealed: set feed_key, here and \
-         there, to a file that `fanlight-relay keygen feed FILE` makes, or give each side a key of its own (feed_identity, \
-         source_keys), or write allow_remote_sources = true if that is meant"
-    )]
-    Unsealed(Endpoint),
-    /// Keys of sources take a key of the relay, and the other way round.
-    #[error(
-        "{there} needs {missing}: sources with keys of their own take the relay's key (feed_identity, which \
-         `fanlight-relay keygen pair FILE` makes) and a list of theirs (source_keys)"
-    )]
-    HalfOfIdentity {
-        /// The key that is set.
-        there: &'static str,
-        /// The one that is not.
-        missing: &'static str,
-    },
-    /// Access by key, without the file.
-    #[error("access = \"{access}\" needs {key}")]
-    NoKey {
-        /// What access says.
-        access: Access,
-        /// The key that is missing.
-        key: &'static str,
-    },
-    /// A key file that access does not use.
-    #[error("{key} has no use with access = \"{access}\"")]
-    UselessKey {
-        /// What access says.
-        access: Access,
-        /// The key that is too much.
-        key: &'static str,
-    },
-    /// Not 64 groups.
-    #[error(
-        "multicast = \"{0}\" names no groups: this address and the 63 after it must be multicast addresses beyond \
-         224.0.0.255 (239.0.0.0 and on are for use within a site), with a port"
-    )]
-    NotAGroup(SocketAddrV4),
-    /// Multicast from an address of the other kind.
-    #[error("multicast needs an IPv4 address to listen on, which {0} is not")]
-    NotIpv4(SocketAddr),
-    /// Multicast from all addresses.
-    #[error(
-        "listen = \"{0}\" names no interface to send multicast by: set multicast_interface to the address of one"
-    )]
-    NoInterface(SocketAddr),
-    /// What is for this host only would leave it.
-    #[error(
-        "multicast_interface = \"{0}\" leads beyond this host, and access = \"loopback\" is for this host only"
-    )]
-    Leaves(Ipv4Addr),
-    /// The port of HTTP or RTSP could be reached from outside, and nobody said that this is meant.
-    #[error(
-        "{0} = \"{1}\" is not a loopback address: write http_access = \"token\" and set http_view_token to a file that \
-         `fanlight-relay keygen token FILE` makes, or http_access = \"open\" to let everyone who can reach it watch"
-    )]
-    HttpNotOpen(&'static str, SocketAddr),
-    /// Access by token, without any.
-    #[error(
-        "http_access = \"token\" needs http_view_token or http_admin_token: `fanlight-relay keygen token FILE` makes one"
-    )]
-    NoToken,
-    /// A token that nobody is asked for.
-    #[error(
-        "http_view_token has no use with http_access = \"{0}\", which asks nobody who watches for a token"
-    )]
-    UselessToken(HttpAccess),
-    /// Programs on this host may do everything.
-    #[error(
-        "http_admin_token has no use with http_access = \"loopback\", which lets programs on this host see everything"
-    )]
-    UselessAdminToken,
-    /// Half of what TLS takes.
-    #[error("{there} needs {missing}: https takes a certificate and its key")]
-    HalfOfTls {
-        /// The key that is set.
-        there: &'static str,
-        /// The one that is not.
-        missing: &'static str,
-    },
-    /// What is no origin.
-    #[error(
-        "http_origins: {0:?} is no origin: write https://host or https://host:port, without a path"
-    )]
-    NoOrigin(String),
-    /// What is no name of a host.
-    #[error(
-        "http_names: {0:?} is no name of a host: write it as cams.lan, without scheme and port"
-    )]
-    NoName(String),
-    /// Two outputs with one port.
-    #[error("http and rtsp are both \"{0}\": give rtsp a port of its own, such as 8554")]
-    SamePort(SocketAddr),
-    /// A setting of HTTP where there is none.
-    #[error("{0} has no use without http = \"ADDRESS:PORT\" (or rtsp, where it is of use there)")]
-    NoHttp(&'static str),
-    /// WebRTC without what it takes.
-    #[error(
-        "webrtc = \"{0}\" takes a relay that was built with WebRTC: this one was built with --no-default-features"
-    )]
-    NoWebRtc(SocketAddr),
-    /// A setting of WebRTC where there is none.
-    #[error("{0} has no use without webrtc = \"ADDRESS:PORT\"")]
-    NoWebRtcPort(&'static str),
-    /// Who comes by it could not be asked for a token.
-    #[error(
-        "webrtc_signalling cannot ask for a token, and http_access = \"token\" wants one of everybody: unset webrtc_signalling \
-         and let clients come by WHEP"
-    )]
-    SignallingAsksNobody,
-    /// A number is out of its range.
-    #[error("{key} = {value} is out of range: {least} to {most}")]
-    Range {
-        /// The key.
-        key: &'static str,
-        /// What it says.
-        value: u64,
-        /// The least it may say.
-        least: u64,
-        /// The most.
-        most: u64,
-    },
-}
 
 impl Config {
     /// Checks what no key can say alone.
@@ -174,81 +35,58 @@ impl Config {
             self.access == Access::Keys,
         )?;
 
-        let range = |key, value, least, most| {
-            let within = (least..=most).contains(&value);
-            within.then_some(()).ok_or(ConfigError::Range {
+        self.check_ranges()
+    }
+
+    fn check_ranges(&self) -> Result<(), ConfigError> {
+        let stale = 2 * HEARTBEAT_INTERVAL.as_millis() as u64..=60_000;
+        let counts = self.counts().into_iter();
+        let mut numbers = counts
+            .map(|(key, count, range)| (key, count as u64, range))
+            .chain([
+                ("key_rotation_s", self.key_rotation_s, 10..=30 * 86_400),
+                ("multicast_ttl", self.multicast_ttl.into(), 1..=255),
+                ("source_stale_ms", self.source_stale_ms, stale),
+            ]);
+
+        let wrong = numbers.find(|(_, value, range)| !range.contains(value));
+        wrong.map_or(Ok(()), |(key, value, range)| {
+            Err(ConfigError::Range {
                 key,
                 value,
-                least,
-                most,
+                least: *range.start(),
+                most: *range.end(),
             })
-        };
+        })
+    }
 
-        range(
-            "number of sources",
-            self.sources.len() as u64,
-            0,
-            MAX_SOURCES as u64,
-        )?;
-
-        range(
-            "number of streams",
-            self.streams.len() as u64,
-            0,
-            MAX_STREAMS as u64,
-        )?;
-
-        range("http_connections", self.http_connections as u64, 1, 8192)?;
-        range(
-            "http_connections_per_address",
-            self.http_connections_per_address as u64,
-            1,
-            8192,
-        )?;
-
-        range(
-            "number of http_origins",
-            self.http_origins.len() as u64,
-            0,
-            64,
-        )?;
-
-        range("number of http_names", self.http_names.len() as u64, 0, 64)?;
-
-        range(
-            "number of http_proxies",
-            self.http_proxies.len() as u64,
-            0,
-            64,
-        )?;
-
-        range("max_viewers", self.max_viewers as u64, 1, 100_000)?;
-        range("sessions_per_key", self.sessions_per_key as u64, 1, 100_000)?;
-        let per_address = self.sessions_per_address.unwrap_or(1) as u64;
-        range("sessions_per_address", per_address, 1, 100_000)?;
-        range(
-            "max_frame_bytes",
-            self.max_frame_bytes as u64,
-            1024,
-            MAX_FRAME_BYTES as u64,
-        )?;
-
+    /// How many or much there may be of each, and its range.
+    fn counts(&self) -> [(&'static str, usize, RangeInclusive<u64>); 12] {
         let budget = self.memory_budget.unwrap_or(MIN_MEMORY_BUDGET);
-        range(
-            "memory_budget",
-            budget as u64,
-            MIN_MEMORY_BUDGET as u64,
-            1 << 40,
-        )?;
+        let budgets = MIN_MEMORY_BUDGET as u64..=1 << 40;
+        let per_address = self.sessions_per_address.unwrap_or(1);
+        let connections_each = self.http_connections_per_address;
+        let frames = 1024..=MAX_FRAME_BYTES as u64;
+        let streams = 0..=MAX_STREAMS as u64;
 
-        range("key_rotation_s", self.key_rotation_s, 10, 30 * 86_400)?;
-        range("multicast_ttl", self.multicast_ttl.into(), 1, 255)?;
-        range(
-            "source_stale_ms",
-            self.source_stale_ms,
-            2 * HEARTBEAT_INTERVAL.as_millis() as u64,
-            60_000,
-        )
+        [
+            (
+                "number of sources",
+                self.sources.len(),
+                0..=MAX_SOURCES as u64,
+            ),
+            ("number of streams", self.streams.len(), streams),
+            ("http_connections", self.http_connections, 1..=8192),
+            ("http_connections_per_address", connections_each, 1..=8192),
+            ("number of http_origins", self.http_origins.len(), 0..=64),
+            ("number of http_names", self.http_names.len(), 0..=64),
+            ("number of http_proxies", self.http_proxies.len(), 0..=64),
+            ("max_viewers", self.max_viewers, 1..=100_000),
+            ("sessions_per_key", self.sessions_per_key, 1..=100_000),
+            ("sessions_per_address", per_address, 1..=100_000),
+            ("max_frame_bytes", self.max_frame_bytes, frames),
+            ("memory_budget", budget, budgets),
+        ]
     }
 
     fn check_feed(&self) -> Result<(), ConfigError> {
@@ -288,6 +126,35 @@ impl Config {
     }
 
     fn check_http(&self) -> Result<(), ConfigError> {
+        self.check_http_is_there()?;
+        if self.http.or(self.rtsp).is_none() {
+            return Ok(());
+        }
+
+        if let (Some(http), true) = (self.http, self.http == self.rtsp)
+            && http.port() != 0
+        {
+            return Err(ConfigError::SamePort(http));
+        }
+
+        self.check_http_access()?;
+        let half = |there, missing| Err(ConfigError::HalfOfTls { there, missing });
+        match (&self.http_certificate, &self.http_key) {
+            (Some(_), None) => return half("http_certificate", "http_key"),
+            (None, Some(_)) => return half("http_key", "http_certificate"),
+            _ => {}
+        }
+
+        if let Some(name) = self.http_names.iter().find(|name| !is_host_name(name)) {
+            return Err(ConfigError::NoName(name.clone()));
+        }
+
+        let wrong = self.http_origins.iter().find(|origin| !is_origin(origin));
+        wrong.map_or(Ok(()), |origin| Err(ConfigError::NoOrigin(origin.clone())))
+    }
+
+    /// Refuses settings of outputs that are not there.
+    fn check_http_is_there(&self) -> Result<(), ConfigError> {
         let shared = [
             ("http_view_token", self.http_view_token.is_some()),
             ("http_admin_token", self.http_admin_token.is_some()),
@@ -303,25 +170,18 @@ impl Config {
             ("webrtc", self.webrtc.is_some()),
         ];
 
+        let shared = shared.iter().filter(|_| self.http.or(self.rtsp).is_none());
+        let own = own.iter().filter(|_| self.http.is_none());
+        let useless = shared.chain(own).find(|(_, set)| *set);
+        useless.map_or(Ok(()), |(key, _)| Err(ConfigError::NoHttp(key)))
+    }
+
+    fn check_http_access(&self) -> Result<(), ConfigError> {
         let outputs = [
             ("http", self.http),
             ("rtsp", self.rtsp),
             ("webrtc_signalling", self.webrtc_signalling),
         ];
-        let shared = shared.iter().filter(|_| self.http.or(self.rtsp).is_none());
-        let own = own.iter().filter(|_| self.http.is_none());
-        if let Some((key, _)) = shared.chain(own).find(|(_, set)| *set) {
-            return Err(ConfigError::NoHttp(key));
-        }
-        if self.http.or(self.rtsp).is_none() {
-            return Ok(());
-        }
-        if let (Some(http), true) = (self.http, self.http == self.rtsp)
-            && http.port() != 0
-        {
-            return Err(ConfigError::SamePort(http));
-        }
-
         let beyond = outputs
             .iter()
             .filter_map(|(key, listen)| Some((*key, (*listen)?)))
@@ -331,32 +191,19 @@ impl Config {
         if let (HttpAccess::Loopback, Some((key, listen))) = (access, beyond) {
             return Err(ConfigError::HttpNotOpen(key, listen));
         }
+
         match (
             access,
             self.http_view_token.is_some(),
             self.http_admin_token.is_some(),
         ) {
             (HttpAccess::Loopback | HttpAccess::Open, true, _) => {
-                return Err(ConfigError::UselessToken(access));
+                Err(ConfigError::UselessToken(access))
             }
-            (HttpAccess::Loopback, _, true) => return Err(ConfigError::UselessAdminToken),
-            (HttpAccess::Token, false, false) => return Err(ConfigError::NoToken),
-            _ => {}
+            (HttpAccess::Loopback, _, true) => Err(ConfigError::UselessAdminToken),
+            (HttpAccess::Token, false, false) => Err(ConfigError::NoToken),
+            _ => Ok(()),
         }
-
-        let half = |there, missing| Err(ConfigError::HalfOfTls { there, missing });
-        match (&self.http_certificate, &self.http_key) {
-            (Some(_), None) => return half("http_certificate", "http_key"),
-            (None, Some(_)) => return half("http_key", "http_certificate"),
-            _ => {}
-        }
-
-        if let Some(name) = self.http_names.iter().find(|name| !is_host_name(name)) {
-            return Err(ConfigError::NoName(name.clone()));
-        }
-
-        let wrong = self.http_origins.iter().find(|origin| !is_origin(origin));
-        wrong.map_or(Ok(()), |origin| Err(ConfigError::NoOrigin(origin.clone())))
     }
 
     fn check_webrtc(&self) -> Result<(), ConfigError> {

@@ -140,6 +140,16 @@ impl FeedbackScheduler {
 }
 
 impl Origin {
+    /// Adds those who have left, as far as there is room within `max_bytes`.
+    fn report_departed(&mut self, builder: &mut ReportBuilder, max_bytes: usize) {
+        while let Some(report) = self.departed.pop_front() {
+            if !builder.add(report.clone(), max_bytes) {
+                self.departed.push_front(report);
+                break;
+            }
+        }
+    }
+
     fn depart(&mut self, report: ViewerReport) {
         if self.departed.len() == MAX_DEPARTED {
             self.departed.pop_front();
@@ -361,13 +371,7 @@ impl Engine {
         let origin = &mut feedback.origins[at];
         let most = (builder.bytes + MAX_DEPARTED_BYTES).min(MAX_FEEDBACK_BYTES - ROOM_FOR_ONE);
 
-        while let Some(report) = origin.departed.pop_front() {
-            if !builder.add(report.clone(), most) {
-                origin.departed.push_front(report);
-                break;
-            }
-        }
-
+        origin.report_departed(&mut builder, most);
         let turns = turns(&own, sessions, clients, origin.last_screen);
         let share = share(turns.len());
         let mut more = !origin.departed.is_empty();

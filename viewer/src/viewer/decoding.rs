@@ -147,14 +147,7 @@ fn shown(
         decoding: decoded.saturating_since(began),
         bytes: jpeg.len(),
         canary: canary(&header, &stream),
-        traced: options.traced.then(|| TraceInfo {
-            jpeg_hash: trace::hash(&jpeg),
-            code: code_in(&picture),
-            ball: header
-                .truth
-                .and_then(|truth| truth.kind)
-                .map(|truth::Kind::Ball(ball)| ball),
-        }),
+        traced: options.traced.then(|| trace_info(&header, &jpeg, &picture)),
         jpeg: options.kept.then(|| jpeg.clone()),
     });
 
@@ -164,6 +157,15 @@ fn shown(
         picture,
         jpeg,
     })
+}
+
+fn trace_info(header: &FrameHeader, jpeg: &[u8], picture: &Picture) -> TraceInfo {
+    let truth = header.truth.as_ref().and_then(|truth| truth.kind);
+    TraceInfo {
+        jpeg_hash: trace::hash(jpeg),
+        code: code_in(picture),
+        ball: truth.map(|truth::Kind::Ball(ball)| ball),
+    }
 }
 
 /// The canary that a frame names, unless it names itself.
