@@ -1,14 +1,14 @@
-//! Compiles the protobuf schema with `protox`, so that no system `protoc` is needed.
+//! Makes Rust of the protobuf schema. `fanlight.binpb` is what `protoc` makes of it (`./dev schema`), so that no build needs a
+//! compiler of schemas; a test holds it equal.
+
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
+
+const DESCRIPTORS: &str = "fanlight.binpb";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = [
-        "fanlight/v1/frame.proto",
-        "fanlight/v1/feed.proto",
-        "fanlight/v1/control.proto",
-    ];
-
-    println!("cargo::rerun-if-changed=proto");
-    let descriptors = protox::compile(files, ["proto"])?;
+    println!("cargo::rerun-if-changed={DESCRIPTORS}");
+    let descriptors = FileDescriptorSet::decode(std::fs::read(DESCRIPTORS)?.as_slice())?;
     // StreamKey holds a secret: it writes its own Debug, and its bytes are its own, to be wiped.
     let shared =
         ["Frame", "Join", "Challenge", "Accept"].map(|message| format!(".fanlight.v1.{message}"));

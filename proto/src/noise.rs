@@ -1,9 +1,10 @@
-//! The primitives of every Noise handshake here: ring's AES-GCM, `snow`'s ChaChaPoly and BLAKE2s, cipher keys that are
+//! The primitives of every Noise handshake here: ring's AES-GCM and ChaChaPoly, BLAKE2s, cipher keys that are
 //! wiped after use, X25519 that refuses a shared secret of zero, and randomness that comes in.
 
+use blake2::{Blake2s256, Digest as _};
 use curve25519_dalek::MontgomeryPoint;
 use snow::params::{CipherChoice, DHChoice, HashChoice};
-use snow::resolvers::{CryptoResolver, DefaultResolver, RingResolver};
+use snow::resolvers::{CryptoResolver, RingResolver};
 use snow::types::{Cipher, Dh, Hash, Random};
 use snow::{Builder, Error};
 use zeroize::Zeroizing;
@@ -20,11 +21,8 @@ pub(crate) fn builder<'a>(pattern: &str, prologue: &'a [u8], seed: [u8; 32]) -> 
 
 /// HMAC-BLAKE2s (RFC 2104, RFC 7693) of `data` by a `key` of at most a block of 64 bytes.
 pub(crate) fn hmac(key: &[u8], data: &[u8]) -> Zeroizing<[u8; 32]> {
-    let mut hash = DefaultResolver
-        .resolve_hash(&HashChoice::Blake2s)
-        .expect("snow is built with BLAKE2s");
     let mut out = Zeroizing::new([0; 32]);
-    hash.hmac(key, data, &mut *out);
+    Blake2s::default().hmac(key, data, &mut *out);
     out
 }
 
@@ -40,15 +38,12 @@ impl CryptoResolver for Resolver {
     }
 
     fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
-        DefaultResolver.resolve_hash(choice)
+        (*choice == HashChoice::Blake2s).then(|| Box::<Blake2s>::default() as _)
     }
 
     fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
-        let cipher = match choice {
-            CipherChoice::AESGCM => RingResolver.resolve_cipher(choice),
-            _ => DefaultResolver.resolve_cipher(choice),
-        };
-        cipher.map(|cipher| Box::new(Wiped(cipher)) as _)
+        let cipher = RingResolver.resolve_cipher(choice)?;
+        Some(Box::new(Wiped(cipher)))
     }
 }
 
@@ -61,6 +56,36 @@ impl Random for Ephemeral {
             chunk.copy_from_slice(&drawn[..chunk.len()]);
         }
         Ok(())
+    }
+}
+
+/// RFC 7693.
+#[derive(Default)]
+pub(crate) struct Blake2s(Blake2s256);
+
+impl Hash for Blake2s {
+    fn name(&self) -> &'static str {
+        "BLAKE2s"
+    }
+
+    fn block_len(&self) -> usize {
+        64
+    }
+
+    fn hash_len(&self) -> usize {
+        32
+    }
+
+    fn reset(&mut self) {
+        self.0 = Blake2s256::default();
+    }
+
+    fn input(&mut self, data: &[u8]) {
+        self.0.update(data);
+    }
+
+    fn result(&mut self, out: &mut [u8]) {
+        out[..32].copy_from_slice(&self.0.finalize_reset());
     }
 }
 

@@ -7,14 +7,17 @@ use std::time::Duration;
 
 use fanlight_proto::limits::MAX_FRAME_BYTES;
 use fanlight_proto::message::{CheckedFrame, parse_frame};
+use fanlight_tests::lab::installed;
 use fanlight_tests::python::{python, script};
 use fanlight_tests::wait::SOON;
-use fanlight_tests::{TestEnv, jpeg};
-use prost::Message as _;
+use fanlight_tests::{TestEnv, jpeg, skip};
 use serde::Deserialize;
 use zeromq::{Socket as _, SocketRecv as _, SubSocket};
 
 const MANIFEST: &str = env!("CARGO_MANIFEST_DIR");
+
+/// What `protoc` makes of the schema.
+const DESCRIPTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../proto/fanlight.binpb");
 const FRAMES: usize = 30;
 
 /// What subscriber.py says of a frame.
@@ -42,7 +45,7 @@ fn a_libzmq_subscriber_in_python_reads_valid_pictures_over_ipc() {
         .source("cam")
         .flags("--input ball --size 640x360 --rate 30")
         .ready();
-    check(&python_reads(&env, &python, &env.ipc("cam")));
+    check(&python_reads(&python, &env.ipc("cam")));
 }
 
 #[test]
@@ -52,7 +55,7 @@ fn a_libzmq_subscriber_in_python_reads_valid_pictures_over_tcp() {
     let endpoint = format!("tcp://{}", env.source_address(0));
     let flags = format!("--stream cam --publish {endpoint} --input ball --size 640x360 --rate 30");
     let _source = env.program("source").flags(&flags).ready();
-    check(&python_reads(&env, &python, &endpoint));
+    check(&python_reads(&python, &endpoint));
 }
 
 #[test]
@@ -119,19 +122,35 @@ fn check(seen: &[Seen]) {
     }
 }
 
-fn python_reads(env: &TestEnv, python: &Path, endpoint: &str) -> Vec<Seen> {
-    let descriptors = env.path("fanlight.binpb");
-    let compiled = protox::compile(
-        ["fanlight/v1/frame.proto"],
-        [format!("{MANIFEST}/../proto/proto")],
-    )
-    .unwrap();
+#[test]
+fn what_is_built_of_the_schema_is_made_of_its_present_text() {
+    if !installed("protoc") {
+        return skip("not installed: protobuf-compiler");
+    }
 
-    std::fs::write(&descriptors, compiled.encode_to_vec()).unwrap();
+    let env = TestEnv::new();
+    let made = env.path("fanlight.binpb");
+    let files = ["frame", "feed", "control"].map(|name| format!("fanlight/v1/{name}.proto"));
+    let ended = Command::new("protoc")
+        .current_dir(format!("{MANIFEST}/../proto/proto"))
+        .args(["--include_imports", "--include_source_info", "-o"])
+        .arg(&made)
+        .args(files)
+        .status()
+        .unwrap();
+
+    assert!(ended.success());
+    assert!(
+        std::fs::read(made).unwrap() == std::fs::read(DESCRIPTORS).unwrap(),
+        "{DESCRIPTORS} is of another text: ./dev schema"
+    );
+}
+
+fn python_reads(python: &Path, endpoint: &str) -> Vec<Seen> {
     let output = Command::new(python)
         .arg(script("subscriber.py"))
         .args([endpoint, "cam"])
-        .arg(&descriptors)
+        .arg(DESCRIPTORS)
         .arg(FRAMES.to_string())
         .output()
         .unwrap();

@@ -588,18 +588,15 @@ impl snow::resolvers::CryptoResolver for Zero {
         Some(Box::new(Self))
     }
 
-    fn resolve_hash(
-        &self,
-        choice: &snow::params::HashChoice,
-    ) -> Option<Box<dyn snow::types::Hash>> {
-        snow::resolvers::DefaultResolver.resolve_hash(choice)
+    fn resolve_hash(&self, _: &snow::params::HashChoice) -> Option<Box<dyn snow::types::Hash>> {
+        Some(Box::<crate::noise::Blake2s>::default())
     }
 
     fn resolve_cipher(
         &self,
         choice: &snow::params::CipherChoice,
     ) -> Option<Box<dyn snow::types::Cipher>> {
-        snow::resolvers::DefaultResolver.resolve_cipher(choice)
+        snow::resolvers::RingResolver.resolve_cipher(choice)
     }
 }
 
