@@ -47,6 +47,14 @@ pub struct Load {
 }
 
 impl Load {
+    /// The lesser of both.
+    pub(crate) fn at_most(self, most: Self) -> Self {
+        Self {
+            slowdown: self.slowdown.min(most.slowdown),
+            longest_wait: self.longest_wait.min(most.longest_wait),
+        }
+    }
+
     /// What `bound` becomes on this machine.
     #[must_use]
     pub fn stretch(&self, bound: Duration) -> Duration {

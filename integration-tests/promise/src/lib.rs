@@ -28,28 +28,29 @@ pub use control::{Control, Load};
 /// A busy machine may spoil a measurement. A broken promise spoils each.
 const ATTEMPTS: usize = 3;
 
-/// How many times longer work may take beside other measurements: what holds then is believed, for bounds that are
-/// stretched by the load are hardly wider than those of a measurement alone.
-const CALM: f64 = 1.25;
+/// As much are bounds stretched at most beside other measurements, so that what holds then would hold on a calm machine.
+const CALM: Load = Load {
+    slowdown: 1.25,
+    longest_wait: Duration::from_millis(10),
+};
 
 /// Read while measurements go on beside each other, written while one goes on alone.
 static MACHINE: RwLock<()> = RwLock::new(());
 
-/// Measures beside others of this program. When a bound does not hold or the machine is busy, it measures alone until every
-/// bound holds, at most three times. Prints a table each time.
+/// Measures beside others of this program. When a bound does not hold that is hardly stretched, it measures alone until
+/// every bound holds, at most three times. Prints a table each time.
 ///
 /// What `measure` asserts by itself is not measured again: it must hold on any machine.
 ///
 /// # Panics
 /// When a bound was broken in each measurement that was made alone.
 pub fn judge(promise: &str, mut measure: impl FnMut(&mut Measurement)) {
-    let is_shown = {
+    let holds = {
         let _machine = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
-        let (load, holds) = Measurement::make(promise, "beside others", &mut measure);
-        holds && load.slowdown <= CALM
+        Measurement::make(promise, "beside others", Some(CALM), &mut measure)
     };
 
-    if !is_shown {
+    if !holds {
         Alone::wait().judge(promise, measure);
     }
 }
@@ -73,7 +74,7 @@ impl Alone {
     pub fn judge(&self, promise: &str, mut measure: impl FnMut(&mut Measurement)) {
         let holds = (1..=ATTEMPTS).any(|attempt| {
             let which = format!("measurement {attempt} of at most {ATTEMPTS}");
-            Measurement::make(promise, &which, &mut measure).1
+            Measurement::make(promise, &which, None, &mut measure)
         });
 
         assert!(
@@ -111,8 +112,13 @@ enum Verdict {
 }
 
 impl Measurement {
-    /// Measures, prints the table, and says whether every bound held.
-    fn make(promise: &str, which: &str, measure: &mut impl FnMut(&mut Self)) -> (Load, bool) {
+    /// Measures, prints the table, and says whether every bound held, stretched by the load or by `most` if that is less.
+    fn make(
+        promise: &str,
+        which: &str,
+        most: Option<Load>,
+        measure: &mut impl FnMut(&mut Self),
+    ) -> bool {
         let mut measurement = Self {
             rows: Vec::new(),
             control: Control::start(),
@@ -121,13 +127,14 @@ impl Measurement {
         measure(&mut measurement);
 
         let load = measurement.control.load();
-        let table = measurement.table(load);
+        let stretch = most.map_or(load, |most| load.at_most(most));
+        let table = measurement.table(stretch);
         // Not by the macro, whose output cargo hides when a test passes.
         let _ = write!(
             std::io::stderr(),
             "\n{promise} ({which}; control: {load})\n{table}"
         );
-        (load, measurement.holds(load))
+        measurement.holds(stretch)
     }
 
     /// Something may take at most `bound` on an idle machine.
