@@ -282,13 +282,12 @@ impl EventLoop {
 
         self.reload(now, context);
         self.upstreams.look(now);
-        let status = self.publish_status(now);
         let wakes = [
+            self.publish_status(now),
             self.engine.next_deadline(),
             Some(self.reporter.next()),
             self.watch.next(),
             self.upstreams.next(),
-            status,
         ];
         wakes.into_iter().flatten().min()
     }
@@ -420,13 +419,10 @@ impl EventLoop {
     }
 
     fn pass_feedback(&mut self, now: Time, origin: usize, feedback: FeedbackReport) {
-        if let Some(undelivered) = self
-            .upstreams
-            .queue(origin)
-            .and_then(|queue| queue.put(feedback))
-        {
-            self.engine
-                .on_feedback_undelivered(now, origin, undelivered);
+        let queue = self.upstreams.queue(origin);
+        let undelivered = queue.and_then(|queue| queue.put(feedback));
+        if let Some(feedback) = undelivered {
+            self.engine.on_feedback_undelivered(now, origin, feedback);
         }
     }
 
