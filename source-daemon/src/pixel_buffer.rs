@@ -214,43 +214,33 @@ impl PixelBuffer {
         }
     }
 
-    /// Paints a rectangle, cut at the picture's edges, in a grey.
-    pub fn fill(&mut self, rect: Rect, grey: u8) {
+    /// Mixes a grey over a pixel, `coverage` of 256 of it; outside the picture nothing happens.
+    pub fn blend(&mut self, (x, y): (usize, usize), grey: u8, coverage: u32) {
+        let (width, height) = (self.width as usize, self.height as usize);
+        if x >= width || y >= height {
+            return;
+        }
+
         match self.layout {
-            Layout::Rgb => fill(
-                &mut self.planes[0],
-                3,
-                (self.width, self.height),
-                rect,
-                grey,
-            ),
+            Layout::Rgb => {
+                let pixel = &mut self.planes[0][(y * width + x) * 3..][..3];
+                pixel
+                    .iter_mut()
+                    .for_each(|value| mix(value, grey, coverage));
+            }
             Layout::Planes { across, down } => {
-                fill(
-                    &mut self.planes[0],
-                    1,
-                    (self.width, self.height),
-                    rect,
-                    grey,
-                );
-
-                let chroma = Rect {
-                    x: rect.x / across,
-                    y: rect.y / down,
-                    width: (rect.x + rect.width).div_ceil(across) - rect.x / across,
-                    height: (rect.y + rect.height).div_ceil(down) - rect.y / down,
-                };
-
-                for index in [1, 2] {
-                    let size = self.plane_size(index);
-                    fill(&mut self.planes[index], 1, size, chroma, 128);
+                mix(&mut self.planes[0][y * width + x], grey, coverage);
+                let row = y / down as usize * width.div_ceil(across as usize);
+                for plane in &mut self.planes[1..] {
+                    mix(&mut plane[row + x / across as usize], 128, coverage);
                 }
             }
         }
     }
 
     /// Mean luma of a rectangle, cut at the picture's edges; 0 when nothing is left of it.
-    #[must_use]
-    pub fn mean_luma(&self, rect: Rect) -> u8 {
+    #[cfg(test)]
+    pub(crate) fn mean_luma(&self, rect: Rect) -> u8 {
         let columns = rect.x.min(self.width)..(rect.x + rect.width).min(self.width);
         let rows = rect.y.min(self.height)..(rect.y + rect.height).min(self.height);
         let (mut sum, mut count) = (0, 0);
@@ -351,20 +341,13 @@ const fn stretch(zero: i32, span: i32, base: i32) -> [u8; 256] {
 }
 
 /// Luma of BT.601 in integers.
+#[cfg(test)]
 fn luma([red, green, blue]: [u8; 3]) -> u64 {
     (u64::from(red) * 77 + u64::from(green) * 150 + u64::from(blue) * 29) >> 8
 }
 
-fn fill(plane: &mut [u8], bytes: usize, (width, height): (u32, u32), rect: Rect, value: u8) {
-    let (left, right) = (
-        rect.x.min(width) as usize,
-        (rect.x + rect.width).min(width) as usize,
-    );
-
-    for y in rect.y.min(height)..(rect.y + rect.height).min(height) {
-        let row = y as usize * width as usize;
-        plane[(row + left) * bytes..(row + right) * bytes].fill(value);
-    }
+fn mix(below: &mut u8, above: u8, coverage: u32) {
+    *below = ((u32::from(*below) * (256 - coverage) + u32::from(above) * coverage) >> 8) as u8;
 }
 
 #[cfg(test)]
@@ -437,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rectangle_is_painted_and_measured_within_the_picture_only() {
+    fn pixels_are_mixed_within_the_picture_only() {
         for format in [PixelFormat::Rgb, PixelFormat::Yuyv] {
             let bytes = if format == PixelFormat::Rgb { 3 } else { 2 };
             let mut buffer = loaded(format, 8, 8, vec![16; 64 * bytes]).unwrap();
@@ -448,8 +431,14 @@ mod tests {
                 height: 10,
             };
 
-            buffer.fill(corner, 200);
+            for (x, y) in (6..16).flat_map(|y| (6..16).map(move |x| (x, y))) {
+                buffer.blend((x, y), 200, 256);
+            }
             assert_eq!(buffer.mean_luma(corner), 200);
+            for (x, y) in [(6, 6), (7, 6), (6, 7), (7, 7), (8, 0), (0, 8)] {
+                buffer.blend((x, y), 100, 128);
+            }
+            assert_eq!(buffer.mean_luma(corner), 150);
             assert!(
                 buffer.mean_luma(Rect {
                     x: 0,

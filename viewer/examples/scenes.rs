@@ -4,19 +4,25 @@
 //! | line | |
 //! |---|---|
 //! | `picture NUMBER WIDTHxHEIGHT` | seven colour bars, answered by `presented NUMBER` |
-//! | `message TITLE\|REASON` | words in place of a picture |
-//! | `statistics TEXT` | what the `i` key shows |
+//! | `message TITLE\|REASON\|ADVICE` | words in place of a picture |
+//! | `statistics TEXT` | what the `i` key shows, line by line between `;`, beside values for the other panels |
 //! | end of input | ends |
 //!
-//! `cargo run -p fanlight-viewer --example scenes -- [--full-screen] [--monitor NAME] [--snapshots FOLDER]`
+//! `cargo run -p fanlight-viewer --example scenes -- [--full-screen] [--monitor NAME] [--snapshots FOLDER]
+//! [--overlay PANEL]...`
 
 use std::io::{BufRead, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
+use clap::ValueEnum;
+use fanlight_daemon::clock;
 use fanlight_proto::message::FrameId;
 use fanlight_viewer::decode::Decoder;
-use fanlight_viewer::scene::{Scene, SceneSlot, Shown};
+use fanlight_viewer::overlay::Panel;
+use fanlight_viewer::readings::Readings;
+use fanlight_viewer::scene::{Card, Scene, SceneSlot, Shown};
 use fanlight_viewer::window::{self, Options};
 use turbojpeg::{Compressor, Image, PixelFormat};
 
@@ -57,14 +63,19 @@ fn options() -> anyhow::Result<Options> {
         full_screen: false,
         monitor: None,
         snapshots,
-        figures: false,
+        panels: Vec::new(),
     };
 
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--full-screen" => options.full_screen = true,
-            "--figures" => options.figures = true,
+            "--overlay" => {
+                let panel = arguments.next().context("--overlay needs a panel")?;
+                options
+                    .panels
+                    .push(Panel::from_str(&panel, true).map_err(anyhow::Error::msg)?);
+            }
             "--monitor" => {
                 options.monitor = Some(arguments.next().context("--monitor needs a name")?);
             }
@@ -90,18 +101,34 @@ fn publish_lines(scenes: &SceneSlot) -> anyhow::Result<()> {
                 let _ = scenes.publish(Scene::Picture(shown(words, scenes, &mut decoder)?));
             }
             Some(("message", words)) => {
-                let (title, reason) = words.split_once('|').context("a message is TITLE|REASON")?;
-                scenes.publish(Scene::Message {
-                    title: title.into(),
-                    reason: reason.into(),
-                });
+                let mut words = words.split('|').map(str::to_owned);
+                scenes.publish(Scene::Message(Card {
+                    title: words.next().unwrap_or_default(),
+                    reason: words.next().unwrap_or_default(),
+                    advice: words.next().unwrap_or_default(),
+                    since: clock::now(),
+                }));
             }
-            Some(("statistics", words)) => scenes.set_statistics(words.replace("; ", "\n")),
+            Some(("statistics", words)) => scenes.set_readings(readings(words)),
             _ => bail!("not understood: {line}"),
         }
     }
 
     Ok(())
+}
+
+fn readings(statistics: &str) -> Readings {
+    let tenths = |tenths: u64| Duration::from_micros(100 * tenths);
+    Readings {
+        name: "bars  live  14:05:23 UTC".into(),
+        statistics: statistics.replace("; ", "\n"),
+        stages: [4, 12, 1, 21, 9].map(tenths),
+        minute: (0..60).map(|second| tenths(40 + second * 7 % 23)).collect(),
+        figures: "30.0 fps  age 4.7 ms\ncpu 12 %  mem 34 MiB  up 1:02:03".into(),
+        stream: "bars".into(),
+        screen: "Empfang Süd 3".into(),
+        address: "192.168.1.20".into(),
+    }
 }
 
 fn shown(words: &str, scenes: &SceneSlot, decoder: &mut Decoder) -> anyhow::Result<Shown> {

@@ -1,5 +1,6 @@
 //! Drawing into the pixels of a window or a recording: rectangles, pictures and text.
 
+use fanlight_pixels::font::{Font, Layer};
 use fanlight_pixels::text::{Align, TextBlock};
 use fanlight_pixels::{Place, Scaler};
 
@@ -10,6 +11,13 @@ pub(crate) type Colour = u32;
 
 pub(crate) const BLACK: Colour = 0;
 
+/// What drawing keeps from one picture to the next, so that the next one costs less.
+#[derive(Debug, Default)]
+pub(crate) struct Painter {
+    pub(crate) scaler: Scaler,
+    pub(crate) font: Font,
+}
+
 /// A rectangle of whole pixels, origin top left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Area {
@@ -17,6 +25,15 @@ pub(crate) struct Area {
     pub(crate) y: usize,
     pub(crate) width: usize,
     pub(crate) height: usize,
+}
+
+impl Area {
+    /// Whether a pixel lies in both.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        let across = self.x < other.x + other.width && other.x < self.x + self.width;
+        let down = self.y < other.y + other.height && other.y < self.y + self.height;
+        across && down
+    }
 }
 
 /// Pixels `0x00RRGGBB` that belong to a window's buffer.
@@ -78,15 +95,48 @@ impl<'a> Canvas<'a> {
     /// Draws lines of text from the upper left corner `x`, `y`; what lies outside the canvas is cut off.
     pub(crate) fn text(
         &mut self,
+        font: &mut Font,
         block: &TextBlock,
         at: (usize, usize),
         align: Align,
         colour: Colour,
     ) {
         let right = self.width;
-        block.draw(at, align, right, |x, y, coverage| {
+        block.draw(font, at, align, right, |x, y, coverage| {
             self.blend(x, y, colour, coverage);
         });
+    }
+
+    /// Draws a line of text from the upper left corner `at`.
+    pub(crate) fn line(
+        &mut self,
+        font: &mut Font,
+        text: &str,
+        size: usize,
+        at: (usize, usize),
+        colour: Colour,
+    ) {
+        let right = self.width;
+        font.draw(text, size, at, right, Layer::Ink, |x, y, coverage| {
+            self.blend(x, y, colour, coverage);
+        });
+    }
+
+    /// Draws a line of text with a dark edge around its letters.
+    pub(crate) fn edged_text(
+        &mut self,
+        font: &mut Font,
+        text: &str,
+        size: usize,
+        at: (usize, usize),
+        colour: Colour,
+    ) {
+        let right = self.width;
+        for (layer, colour) in [(Layer::Halo, BLACK), (Layer::Ink, colour)] {
+            font.draw(text, size, at, right, layer, |x, y, coverage| {
+                self.blend(x, y, colour, coverage);
+            });
+        }
     }
 
     /// Shows `picture` as large as it fits with its proportions kept, in the middle, black around it.

@@ -1,114 +1,143 @@
-//! The card in place of a picture, and the text panels over one. The window and recordings call it.
+//! The card in place of a picture. The window calls it.
 
-use fanlight_pixels::text::{Align, TextBlock, letter_width};
+use fanlight_daemon::clock;
+use fanlight_pixels::font::Font;
+use fanlight_pixels::text::{Align, TextBlock, line_height};
 
 use crate::canvas::{Area, Canvas, Colour};
+use crate::overlay::SMALLEST;
+use crate::readings::{Readings, length, time_of_day};
+use crate::scene::Card;
 
 const BACKGROUND: Colour = 0x11_15_1c;
 const ACCENT: Colour = 0xe8_9b_2d;
 const TITLE: Colour = 0xf2_f4_f7;
 const REASON: Colour = 0x9d_a8_b8;
-const PANEL: Colour = 0x00_00_00;
-const PANEL_TEXT: Colour = 0xff_ff_ff;
-
-/// Opacity of a panel's ground, of 256: the picture shimmers through, the words stay legible on any.
-const PANEL_OPACITY: u32 = 176;
 
 /// Lines a reason may take; [`MAX_REASON`](fanlight_proto::limits::MAX_REASON) bytes fit a screen of usual shape.
-const REASON_LINES: usize = 6;
+const REASON_LINES: usize = 4;
 
-/// Smallest letters, in pixels: below it they cannot be read.
-const SMALLEST: usize = 10;
+/// Lines that what to do may take.
+const ADVICE_LINES: usize = 3;
 
-/// The corner in which a panel lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Corner {
-    UpperLeft,
-    UpperRight,
-    LowerLeft,
-}
-
-/// Fills the canvas with `title` and, below it, `reason`. Nothing of what was there before shows through.
-pub(crate) fn draw(canvas: &mut Canvas<'_>, title: &str, reason: &str) {
-    let width = canvas.width();
-    let height = canvas.height();
+/// Fills the canvas with the card's title, reason and advice and since when it holds, and at the foot which screen this is
+/// and the time. Nothing of what was there before shows through. Returns where words are.
+pub(crate) fn draw(
+    canvas: &mut Canvas<'_>,
+    font: &mut Font,
+    card: &Card,
+    readings: &Readings,
+) -> [Area; 2] {
     canvas.fill(BACKGROUND);
+    let foot = draw_foot(canvas, font, readings);
+    let room = canvas.width() * 86 / 100;
+    let size = (canvas.height() / 9).min(canvas.width() / 14).max(SMALLEST);
+    let title = TextBlock::wrapped(font, &card.title, size, room, 2);
+    let small = (size * 45 / 100).max(SMALLEST);
+    let reason = TextBlock::wrapped(font, &card.reason, small, room, REASON_LINES);
+    let advice = TextBlock::wrapped(font, &card.advice, small, room, ADVICE_LINES);
+    let since = TextBlock::lines_of(&since(card), small);
 
-    let room = width * 86 / 100;
-    let letters = title.chars().count().max(12);
-    let title_size = (height / 8).min(room * 4 / 3 / letters).max(SMALLEST);
-    let title = TextBlock::wrapped(title, title_size, room / letter_width(title_size), 2);
-    let reason_size = (title_size * 45 / 100)
-        .max((height / 40).min(room / 24))
-        .max(SMALLEST);
-    let columns = room / letter_width(reason_size);
-    let reason = TextBlock::wrapped(reason, reason_size, columns, REASON_LINES);
-
-    let gap = title.size * 7 / 10;
-    let rule = Area {
-        x: 0,
-        y: 0,
-        width: title.width().max(title.size).min(room),
-        height: (title.size / 12).max(1),
+    let gap = small * 3 / 5;
+    let rule = (size / 16).max(1);
+    let blocks = [(&reason, REASON), (&advice, TITLE), (&since, REASON)];
+    let below: usize = blocks.iter().map(|(block, _)| block.height() + gap).sum();
+    let total = title.height() + gap + rule + below;
+    let all = Area {
+        x: (canvas.width() - room) / 2,
+        y: foot.y.saturating_sub(total) / 2,
+        width: room,
+        height: total,
     };
 
-    let total = title.height() + gap + rule.height + gap + reason.height();
-    let top = height.saturating_sub(total) / 2;
+    let centre = Align::Centre(canvas.width());
+    canvas.text(font, &title, (0, all.y), centre, TITLE);
+    let width = title.width(font).max(size).min(room);
     let rule = Area {
-        x: (width - rule.width) / 2,
-        y: top + title.height() + gap,
-        ..rule
+        x: (canvas.width() - width) / 2,
+        y: all.y + title.height(),
+        width,
+        height: rule,
     };
 
-    canvas.text(&title, (0, top), Align::Centre(width), TITLE);
     canvas.fill_area(rule, ACCENT);
-    let below = rule.y + rule.height + gap;
-    canvas.text(&reason, (0, below), Align::Centre(width), REASON);
-}
-
-/// Writes `text`, line by line, on a dark ground in a corner, over whatever is there.
-pub(crate) fn draw_panel(canvas: &mut Canvas<'_>, text: &str, corner: Corner) {
-    let size = (canvas.height() / 40).clamp(SMALLEST, 32);
-    let block = TextBlock::lines_of(text, size);
-    if block.height() == 0 {
-        return;
+    let mut top = rule.y + rule.height + gap;
+    for (block, colour) in blocks {
+        canvas.text(font, block, (0, top), centre, colour);
+        top += block.height() + gap;
     }
 
-    let width = block.width() + 2 * size;
-    let height = block.height() + 2 * size;
-    let right = canvas.width().saturating_sub(width + size);
-    let below = canvas.height().saturating_sub(height + size);
-    let (x, y) = match corner {
-        Corner::UpperLeft => (size, size),
-        Corner::UpperRight => (right, size),
-        Corner::LowerLeft => (size, below),
+    [all, foot]
+}
+
+fn since(card: &Card) -> String {
+    let passed = clock::now().saturating_since(card.since);
+    format!("for {}, since {}", length(passed), time_of_day(card.since))
+}
+
+/// Which screen this is, and the time: people see that it runs.
+fn draw_foot(canvas: &mut Canvas<'_>, font: &mut Font, readings: &Readings) -> Area {
+    let size = (canvas.height() / 32).max(SMALLEST);
+    let margin = canvas.width() * 7 / 100;
+    let room = canvas.width() - 2 * margin;
+    let foot = Area {
+        x: margin,
+        y: canvas
+            .height()
+            .saturating_sub(canvas.height() / 24 + line_height(size)),
+        width: room,
+        height: line_height(size),
     };
 
-    let panel = Area {
-        x,
-        y,
-        width,
-        height,
-    };
-
-    canvas.shade_area(panel, PANEL, PANEL_OPACITY);
-    canvas.text(&block, (x + size, y + size), Align::Left, PANEL_TEXT);
+    let time = time_of_day(clock::now());
+    let width = font.width(&time, size);
+    let right = foot.x + room.saturating_sub(width);
+    canvas.line(font, &time, size, (right, foot.y), REASON);
+    let identity = [&readings.stream, &readings.screen, &readings.address];
+    let known = identity.into_iter().filter(|part| !part.is_empty());
+    let known: Vec<&str> = known.map(String::as_str).collect();
+    let left = room.saturating_sub(width + size);
+    let identity = TextBlock::wrapped(font, &known.join(" · "), size, left, 1);
+    canvas.text(font, &identity, (foot.x, foot.y), Align::Left, REASON);
+    foot
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const OLD: Colour = 0x00_fe_01;
 
-    fn card(width: usize, height: usize, title: &str, reason: &str) -> Vec<u32> {
+    fn readings() -> Readings {
+        Readings {
+            stream: "lobby".into(),
+            screen: "wall 3".into(),
+            address: "192.168.1.20".into(),
+            ..Readings::default()
+        }
+    }
+
+    fn card(title: &str, reason: &str, advice: &str) -> Card {
+        Card {
+            title: title.into(),
+            reason: reason.into(),
+            advice: advice.into(),
+            since: clock::now() - Duration::from_secs(90),
+        }
+    }
+
+    fn drawn(width: usize, height: usize, card: &Card) -> (Vec<u32>, [Area; 2]) {
         let mut pixels = vec![OLD; width * height];
-        draw(&mut Canvas::new(&mut pixels, width, height), title, reason);
-        pixels
+        let mut canvas = Canvas::new(&mut pixels, width, height);
+        let areas = draw(&mut canvas, &mut Font::default(), card, &readings());
+        (pixels, areas)
     }
 
     #[test]
     fn a_card_hides_the_last_picture_at_any_size() {
+        let card = card("no signal", "camera unplugged: /dev/video0", "plug it in");
         for (width, height) in [
             (1, 1),
             (3, 200),
@@ -118,53 +147,42 @@ mod tests {
             (1920, 1080),
             (300, 1000),
         ] {
-            let pixels = card(width, height, "no signal", "camera unplugged: /dev/video0");
+            let (pixels, _) = drawn(width, height, &card);
             assert!(!pixels.contains(&OLD), "{width}x{height}");
         }
     }
 
     #[test]
-    fn title_and_reason_stand_in_the_middle_with_a_margin() {
-        let width = 1280;
-        let height = 720;
-        let pixels = card(
-            width,
-            height,
-            "no signal",
-            &"a long reason that needs more than a line ".repeat(3),
-        );
+    fn its_words_stand_where_it_says_and_within_a_margin_at_any_size() {
+        let long = "a long reason that needs more than a line ".repeat(3);
+        let card = card("no signal", &long, "do this");
+        for (width, height) in [(320, 240), (640, 360), (1280, 720), (3840, 2160)] {
+            let (pixels, areas) = drawn(width, height, &card);
+            let [middle, foot] = areas;
+            assert!(middle.y + middle.height <= foot.y, "{width}x{height}");
+            for at in (0..pixels.len()).filter(|at| pixels[*at] != BACKGROUND) {
+                let (x, y) = (at % width, at / width);
+                let inside = |area: &Area| {
+                    (area.x..area.x + area.width).contains(&x)
+                        && (area.y..area.y + area.height).contains(&y)
+                };
+                assert!(areas.iter().any(inside), "{width}x{height}: {x},{y}");
+            }
 
-        let inked = |colour: Colour| {
-            let at: Vec<_> = (0..pixels.len()).filter(|&i| pixels[i] == colour).collect();
-            let columns = at.iter().map(|i| i % width);
-            let rows = at.iter().map(|i| i / width);
-            (
-                columns.clone().min(),
-                columns.max(),
-                rows.clone().min(),
-                rows.max(),
-            )
-        };
-
-        let title = inked(TITLE);
-        let reason = inked(REASON);
-
-        for (left, right, top, bottom) in [title, reason] {
-            let left = left.unwrap();
-            let right = right.unwrap();
-            assert!(
-                left > width / 20 && right < width - width / 20,
-                "{left}..{right}"
-            );
-
-            assert!(top.unwrap() > height / 8 && bottom.unwrap() < height * 7 / 8);
-            assert!(
-                (left + right).abs_diff(width) < width / 20,
-                "{left}..{right} is centred"
-            );
+            let margin = width / 20;
+            assert!(middle.x >= margin && foot.x + foot.width <= width - margin);
+            let ink = |area: Area| {
+                let rows = pixels.chunks_exact(width).skip(area.y).take(area.height);
+                rows.flatten().filter(|pixel| **pixel != BACKGROUND).count()
+            };
+            assert!(ink(middle) > 500 && ink(foot) > 100, "{width}x{height}");
         }
+    }
 
-        assert!(title.3 < reason.2, "the reason is below the title");
+    #[test]
+    fn it_says_since_when() {
+        let said = since(&card("no signal", "", ""));
+        assert!(said.starts_with("for 1 min 30 s, since "), "{said}");
     }
 
     #[test]
@@ -175,35 +193,7 @@ mod tests {
             &"x".repeat(10_000),
             &"漢 ".repeat(5000),
         ] {
-            card(320, 240, text, text);
-            let mut pixels = vec![OLD; 320 * 240];
-            draw_panel(
-                &mut Canvas::new(&mut pixels, 320, 240),
-                text,
-                Corner::LowerLeft,
-            );
+            drawn(320, 240, &card(text, text, text));
         }
-    }
-
-    #[test]
-    fn a_panel_leaves_the_rest_of_the_picture() {
-        let mut pixels = vec![OLD; 640 * 480];
-        draw_panel(
-            &mut Canvas::new(&mut pixels, 640, 480),
-            "30 fps\nage 9 ms",
-            Corner::UpperLeft,
-        );
-
-        assert!(pixels.contains(&PANEL_TEXT));
-        assert!(pixels[640 * 240..].iter().all(|&p| p == OLD));
-        let mut pixels = vec![OLD; 640 * 480];
-        draw_panel(
-            &mut Canvas::new(&mut pixels, 640, 480),
-            "saved",
-            Corner::LowerLeft,
-        );
-
-        assert!(pixels[..640 * 240].iter().all(|&p| p == OLD));
-        assert!(pixels.contains(&PANEL_TEXT));
     }
 }

@@ -15,6 +15,7 @@ use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_VIEWER_NAME, REKEY_INTERVAL};
 use fanlight_proto::message::StreamName;
 
 use crate::engine::{self, EngineConfig, Request};
+use crate::overlay::Panel;
 use crate::tcp::Fingerprint;
 use crate::track::{Format, Kind, MAX_TRACKERS, Plan, Target};
 use crate::udp::Route;
@@ -98,8 +99,9 @@ pub struct Config {
     /// the source what it shows and how late: auto (when the stream names one) or off.
     #[arg(default_value_t = Canary::Auto)]
     pub canary: Canary,
-    /// Draw frames a second, age, processor, memory, uptime and the source's verdict in the corner of the picture.
-    pub figures: bool,
+    /// What to draw over the picture at first: name (of stream, state and time), statistics, figures (frames a second,
+    /// age, processor, memory, uptime and the source's verdict), help. Keys show and hide each.
+    pub overlay: Vec<Panel>,
 }
 
 impl Default for Config {

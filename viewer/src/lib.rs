@@ -13,7 +13,9 @@ pub mod histogram;
 pub mod marker;
 #[cfg(test)]
 mod mini_relay;
+pub mod overlay;
 pub mod picture;
+pub mod readings;
 pub mod record;
 pub mod scene;
 pub mod stats;

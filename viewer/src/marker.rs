@@ -1,6 +1,6 @@
 //! Draws a ring and a cross where a tracker found something.
 
-use fanlight_pixels::text::{Align, TextBlock};
+use fanlight_pixels::font::Font;
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::FrameId;
 
@@ -21,7 +21,7 @@ const GAP: f32 = 4.0;
 const ARM: f32 = 5.0;
 
 /// Height of the letters, in pixels of the screen.
-const LETTERS: usize = 12;
+const LETTERS: usize = 14;
 
 /// Where something was found, in pixels of the picture as it came.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,7 +42,7 @@ pub struct Marker {
 
 /// Draws the marker over the picture that is shown at `place`, and beside it the number of its frame, which is not the one
 /// on the screen but one of the last.
-pub(crate) fn draw(canvas: &mut Canvas<'_>, place: Area, marker: &Marker) {
+pub(crate) fn draw(canvas: &mut Canvas<'_>, place: Area, marker: &Marker, font: &mut Font) {
     let scale = place.width as f32 / marker.size.0.max(1) as f32;
     let x = place.x as f32 + marker.x * scale;
     let y = place.y as f32 + marker.y * scale;
@@ -72,9 +72,9 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, place: Area, marker: &Marker) {
     }
 
     let corner = |value: f32| value.max(0.0) as usize;
-    let number = TextBlock::lines_of(&marker.id.number.to_string(), LETTERS);
+    let number = marker.id.number.to_string();
     let at = (corner(x + reach), corner(y - reach));
-    canvas.text(&number, at, Align::Left, COLOUR);
+    canvas.edged_text(font, &number, LETTERS, at, COLOUR);
 }
 
 #[cfg(test)]
@@ -95,7 +95,8 @@ mod tests {
 
     fn drawn(marker: &Marker, place: Area, (width, height): (usize, usize)) -> Vec<u32> {
         let mut pixels = vec![0; width * height];
-        draw(&mut Canvas::new(&mut pixels, width, height), place, marker);
+        let mut canvas = Canvas::new(&mut pixels, width, height);
+        draw(&mut canvas, place, marker, &mut Font::default());
         pixels
     }
 

@@ -1,15 +1,18 @@
 //! A slot for the newest scene, from the decoder's thread to the screen. The newest scene wins; nothing queues.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use fanlight_daemon::mailbox::Waited;
+use fanlight_proto::clock::Time;
 use fanlight_proto::message::{FrameId, StreamName};
 use parking_lot::{Condvar, Mutex};
 
 use crate::marker::Marker;
 use crate::picture::Picture;
+use crate::readings::Readings;
 
 /// Pictures kept for reuse: one being decoded, one in the slot, one on the screen, and one to spare.
 const MAX_SPARE: usize = 4;
@@ -33,12 +36,20 @@ pub enum Scene {
     /// A live frame.
     Picture(Shown),
     /// Words in place of a picture, so that a frozen one never passes for live.
-    Message {
-        /// A few words, such as "no signal".
-        title: String,
-        /// The reason, such as "camera unplugged: /dev/video0".
-        reason: String,
-    },
+    Message(Card),
+}
+
+/// Words in place of a picture.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Card {
+    /// A few words, such as "Camera unplugged".
+    pub title: String,
+    /// The reason, such as "camera unplugged: /dev/video0"; empty when the title says it.
+    pub reason: String,
+    /// What a person can do about it; empty when there is nothing.
+    pub advice: String,
+    /// Since when there is no picture.
+    pub since: Time,
 }
 
 /// The slot. Both sides may call from any thread; only [`SceneSlot::wait`] waits for the other side.
@@ -51,8 +62,7 @@ pub struct SceneSlot {
 #[derive(Default)]
 struct State {
     scene: Option<Scene>,
-    statistics: String,
-    figures: String,
+    readings: Arc<Readings>,
     marker: Option<Marker>,
     target: Option<(u32, u32)>,
     spare: Vec<Picture>,
@@ -113,18 +123,12 @@ impl SceneSlot {
         self.state.lock().target
     }
 
-    /// Replaces the lines of text that the `i` key shows over the picture.
-    pub fn set_statistics(&self, text: String) {
+    /// Replaces what the panels over the picture and the foot of a card say.
+    pub fn set_readings(&self, readings: Readings) {
+        let readings = Arc::new(readings);
         let mut state = self.state.lock();
-        state.statistics = text;
-        state.wake();
-    }
-
-    /// Replaces the lines of text that stand in the corner of the picture when figures are wanted.
-    pub fn set_figures(&self, text: String) {
-        let mut state = self.state.lock();
-        if state.figures != text {
-            state.figures = text;
+        if state.readings != readings {
+            state.readings = readings;
             state.wake();
         }
     }
@@ -162,14 +166,9 @@ impl SceneSlot {
         self.state.lock().scene.take()
     }
 
-    /// See [`SceneSlot::set_statistics`].
-    pub(crate) fn statistics(&self) -> String {
-        self.state.lock().statistics.clone()
-    }
-
-    /// See [`SceneSlot::set_figures`].
-    pub(crate) fn figures(&self) -> String {
-        self.state.lock().figures.clone()
+    /// See [`SceneSlot::set_readings`].
+    pub(crate) fn readings(&self) -> Arc<Readings> {
+        Arc::clone(&self.state.lock().readings)
     }
 
     /// See [`SceneSlot::set_marker`].
@@ -215,7 +214,7 @@ impl State {
                 self.keep(picture);
                 Some(id)
             }
-            Scene::Message { .. } => None,
+            Scene::Message(_) => None,
         }
     }
 
@@ -273,10 +272,7 @@ mod tests {
     fn a_message_displaces_a_picture_and_the_other_way_round() {
         let scenes = SceneSlot::new();
         scenes.publish(frame(&scenes, 1));
-        let gone = scenes.publish(Scene::Message {
-            title: "no signal".into(),
-            reason: String::new(),
-        });
+        let gone = scenes.publish(Scene::Message(Card::default()));
 
         assert_eq!(gone.map(|id| id.number), Some(1));
         assert_eq!(scenes.publish(frame(&scenes, 2)), None);

@@ -3,6 +3,7 @@
 
 mod canary;
 mod clock;
+mod minute;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,8 @@ pub use crate::track::{Observation, StageTimings};
 pub use crate::verdict::VerdictSummary;
 pub use canary::Canary;
 pub use clock::{Captured, Clock};
+pub use minute::EndedSecond;
+use minute::Minute;
 pub use report::millis;
 pub use report::{
     Decoding, Frames, LinkStateChange, Lost, Path, Percentiles, Repairs, Report, Stages,
@@ -112,6 +115,25 @@ pub struct SecondSummary {
     pub transport: Transport,
 }
 
+/// What the panel of statistics and the name are made of.
+#[derive(Clone, Debug, Default)]
+pub struct Statistics {
+    /// The second that ended last, in few words.
+    pub summary: SecondSummary,
+    /// The same second in more.
+    pub second: EndedSecond,
+    /// The age of the frame shown last.
+    pub newest_age: Duration,
+    /// The median age of each second of the last minute, the newest last; zero where no frame was shown.
+    pub minute: Vec<Duration>,
+    /// Frames lost since the start.
+    pub losses: Losses,
+    /// What the engine counts.
+    pub engine: Summary,
+    /// The link state.
+    pub link_state: LinkState,
+}
+
 /// Figures are out of date when no new frame was shown for so long, or for [`STALE_INTERVALS`] of a slow stream.
 const STALE_AFTER: Duration = Duration::from_secs(1);
 
@@ -147,6 +169,7 @@ struct Inner {
     changes_forgotten: u64,
     transports: VecDeque<(Duration, Transport, &'static str)>,
     second: Second,
+    minute: Minute,
     canary: Option<Canary>,
 }
 
@@ -263,6 +286,7 @@ impl Counters {
         inner.stages.transit.record(timings.transit);
         inner.stages.wait.record(timings.wait);
         inner.stages.present.record(timings.present);
+        inner.minute.on_shown(info.prepared, &timings, age);
         Some(Presented {
             info,
             at,
@@ -315,6 +339,22 @@ impl Counters {
             verdict: inner.verdict(),
             silence: None,
             transport: inner.summary.transport,
+        }
+    }
+
+    /// What there is to tell of the last second and minute.
+    #[must_use]
+    pub fn statistics(&self, now: Time) -> Statistics {
+        let summary = self.last_second(now);
+        let inner = self.0.lock();
+        Statistics {
+            summary,
+            second: inner.minute.ended(),
+            newest_age: inner.minute.newest_age(),
+            minute: inner.minute.medians(),
+            losses: inner.losses(),
+            engine: inner.summary.clone(),
+            link_state: inner.link_state.clone(),
         }
     }
 
@@ -460,6 +500,7 @@ impl Inner {
             let _ = write!(line, "  {verdict}");
         }
 
+        self.minute.end_second(&self.second.ages, megabits);
         self.second.ages.clear();
         self.second.bytes_before = self.summary.bytes;
         self.second.began = now;

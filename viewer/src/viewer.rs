@@ -10,7 +10,9 @@ mod decoding;
 mod detection_queue;
 mod figures;
 mod frame_slot;
+mod link_card;
 mod listing;
+mod panel_texts;
 mod presenter;
 mod receiver;
 #[cfg(test)]
@@ -32,14 +34,16 @@ use fanlight_proto::clock::Time;
 
 use crate::config::{self, Command, Config, Extra};
 use crate::engine::{Engine, EngineConfig, LinkState};
+use crate::overlay::Panel;
 use crate::record::Plan;
-use crate::scene::SceneSlot;
+use crate::scene::{Scene, SceneSlot};
 use crate::stats::{Counters, Report};
 use crate::udp::{Route, drive};
 use crate::window;
 use canary::Canary;
 use decoding::DecodeOptions;
 use frame_slot::FrameSlot;
+use panel_texts::Identity;
 use presenter::Presenter;
 use receiver::Receiver;
 use verdict_trace::VerdictTrace;
@@ -123,7 +127,11 @@ pub fn run(
     )?;
 
     presenter.set_trackers(trackers);
-    presenter.record(plan, &pipeline.scenes, config.figures)?;
+    presenter.record(
+        plan,
+        &pipeline.scenes,
+        config.overlay.contains(&Panel::Figures),
+    )?;
 
     let shown = if extra.headless {
         presenter.run_headless(&pipeline.scenes);
@@ -200,7 +208,8 @@ impl Pipeline {
         let shutdown = context.shutdown.clone();
         let scenes = Arc::new(SceneSlot::new());
         let frame_slot = Arc::new(FrameSlot::default());
-        scenes.publish(decoding::card(&LinkState::Connecting, &route.name()));
+        let card = link_card::card(&LinkState::Connecting, &route.name(), clock::now());
+        scenes.publish(Scene::Message(card));
         counters.on_link_state(clock::now(), &LinkState::Connecting);
         let decode_options = DecodeOptions {
             traced: extra.trace.is_some(),
@@ -209,6 +218,7 @@ impl Pipeline {
             max_frame_bytes: config.max_frame_bytes,
         };
 
+        let relay = route.name();
         let engine_config = config::engine(config, &route)?;
         let screen = clock::random_u64().max(1);
         let canary = watch_canary(config, &route, &engine_config, presenter, screen)?;
@@ -224,7 +234,7 @@ impl Pipeline {
         let decoding = decode(&frame_slot, &scenes, &counters, decode_options, &shutdown)?;
         let timekeeper = {
             let scenes = Arc::clone(&scenes);
-            let mut timer = Timekeeper::new(extra, config);
+            let mut timer = Timekeeper::new(extra, config, relay);
             let context = context.clone();
             spawn("time", &shutdown, move || {
                 timer.run(&scenes, &counters, &context);
@@ -322,10 +332,11 @@ struct Timekeeper {
     prints: bool,
     /// When the run ends, if its duration is limited.
     end: Option<Time>,
+    identity: Identity,
 }
 
 impl Timekeeper {
-    fn new(extra: &Extra, config: &Config) -> Self {
+    fn new(extra: &Extra, config: &Config, relay: String) -> Self {
         let report_on_stdout = extra
             .report
             .as_deref()
@@ -334,10 +345,18 @@ impl Timekeeper {
         Self {
             prints: config.stats.unwrap_or(extra.headless && !report_on_stdout),
             end: extra.duration.map(|duration| clock::now() + duration),
+            identity: Identity {
+                stream: config
+                    .stream
+                    .as_ref()
+                    .map_or_else(String::new, ToString::to_string),
+                screen: config::screen_name(config),
+                relay,
+            },
         }
     }
 
-    /// Prints the line of each second until the end, and keeps the figures on the screen up to date.
+    /// Prints the line of each second until the end, and keeps what panels say up to date.
     fn run(&mut self, scenes: &SceneSlot, counters: &Counters, context: &Context) {
         let mut line_due = clock::now() + LINE_INTERVAL;
         let mut meter = Meter::new();
@@ -366,12 +385,11 @@ impl Timekeeper {
                 if self.prints {
                     print(&format!("{line}\n"));
                 }
-                scenes.set_statistics(line);
             }
 
-            let second = counters.last_second(now);
-            if second_ends || second.silence.is_some() {
-                scenes.set_figures(figures::text(&second, &usage));
+            let statistics = counters.statistics(now);
+            if second_ends || statistics.summary.silence.is_some() {
+                scenes.set_readings(self.identity.readings(&statistics, &usage, now));
             }
 
             if self.end.is_some_and(|end| end <= now) {
@@ -391,7 +409,7 @@ fn show_in_window(
         full_screen: config.fullscreen,
         monitor: config.monitor.clone(),
         snapshots: config.snapshot_dir.clone(),
-        figures: config.figures,
+        panels: config.overlay.clone(),
     };
 
     Ok(window::run(&options, scenes, &mut |id, at| {

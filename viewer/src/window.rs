@@ -6,7 +6,10 @@
 //! | `f` | full screen and back |
 //! | `s` | saves the JPEG as received |
 //! | `i` | statistics over the picture |
-//! | `n` | figures in the corner of the picture |
+//! | `n` | figures in a corner of the picture |
+//! | `t` | stream, state and time of day |
+//! | `h`, `?` | the keys |
+//! | `w` | shows for some seconds which screen this is |
 
 use std::path::PathBuf;
 
@@ -15,6 +18,7 @@ use fanlight_proto::message::FrameId;
 use winit::error::{EventLoopError, OsError};
 use winit::event_loop::EventLoop;
 
+use crate::overlay::Panel;
 use crate::scene::SceneSlot;
 
 mod app;
@@ -38,8 +42,8 @@ pub struct Options {
     pub monitor: Option<String>,
     /// The folder that snapshots are saved in.
     pub snapshots: PathBuf,
-    /// Whether to begin with figures in the corner of the picture.
-    pub figures: bool,
+    /// What is drawn over the picture at first.
+    pub panels: Vec<Panel>,
 }
 
 /// Why there is no window, or no window any more.

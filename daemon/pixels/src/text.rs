@@ -1,16 +1,16 @@
 //! Lines of text: wrapping, measuring and drawing.
 
-use crate::font::Glyph;
+use crate::font::{Font, Layer};
 
 /// From the top of one line to the top of the next, in hundredths of the letters' size.
-const LEADING: usize = 140;
+const LEADING: usize = 125;
 
-/// Lines of text of one size: all letters are `size` pixels high and three quarters of it wide.
+/// Lines of text of one size.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TextBlock {
     /// The lines, from the top.
     pub lines: Vec<String>,
-    /// Height of a letter in pixels.
+    /// Pixels of an em: capital letters are 0.73 of it high.
     pub size: usize,
 }
 
@@ -24,11 +24,10 @@ pub enum Align {
 }
 
 impl TextBlock {
-    /// `text` in lines of at most `columns` letters and `rows` lines, broken between words where possible; what does
-    /// not fit ends in three dots. Whatever is not printable is a blank.
+    /// `text` in lines of at most `width` pixels and `rows` lines, broken between words where possible; what does not fit
+    /// ends in dots. Whatever is not printable is a blank.
     #[must_use]
-    pub fn wrapped(text: &str, size: usize, columns: usize, rows: usize) -> Self {
-        let columns = columns.max(1);
+    pub fn wrapped(font: &mut Font, text: &str, size: usize, width: usize, rows: usize) -> Self {
         let mut lines = Vec::new();
         let mut line = String::new();
 
@@ -36,17 +35,20 @@ impl TextBlock {
             .split(|c: char| c.is_whitespace() || c.is_control())
             .filter(|word| !word.is_empty())
         {
-            for piece in pieces(word, columns) {
-                let taken = line.chars().count();
+            let mut rest = word;
+            while !rest.is_empty() {
+                let (piece, after) = rest.split_at(fitting(font, rest, size, width));
+                rest = after;
+                let taken = font.width(&line, size);
                 if taken == 0 {
-                    line = piece;
-                } else if taken + 1 + piece.chars().count() <= columns {
+                    line.push_str(piece);
+                } else if taken + font.advance(' ', size) + font.width(piece, size) <= width {
                     line.push(' ');
-                    line.push_str(&piece);
+                    line.push_str(piece);
                 } else if lines.len() + 1 < rows {
-                    lines.push(std::mem::replace(&mut line, piece));
+                    lines.push(std::mem::replace(&mut line, piece.to_owned()));
                 } else {
-                    lines.push(with_dots(&line, columns));
+                    lines.push(with_dots(font, line, size, width));
                     return Self { lines, size };
                 }
             }
@@ -67,90 +69,58 @@ impl TextBlock {
 
     /// Pixels of the longest line.
     #[must_use]
-    pub fn width(&self) -> usize {
-        self.lines
-            .iter()
-            .map(|line| line_width(line, self.size))
-            .max()
-            .unwrap_or(0)
+    pub fn width(&self, font: &mut Font) -> usize {
+        let widths = self.lines.iter().map(|line| font.width(line, self.size));
+        widths.max().unwrap_or(0)
     }
 
     /// Pixels of all lines.
     #[must_use]
     pub fn height(&self) -> usize {
-        match self.lines.len() {
-            0 => 0,
-            lines => (lines - 1) * self.advance() + self.size,
-        }
+        self.lines.len() * line_height(self.size)
     }
 
-    /// Draws the lines below each other from the upper left corner `x`, `y`: calls `blend` with column, row and coverage
-    /// (of 256) of each pixel of each letter. Lines end where `right` begins, which is the width of the canvas.
+    /// Draws the lines below each other from the upper left corner `x`, `y`. See [`Font::draw`].
     pub fn draw(
         &self,
+        font: &mut Font,
         (x, y): (usize, usize),
         align: Align,
         right: usize,
         mut blend: impl FnMut(usize, usize, u32),
     ) {
-        for (row, line) in self.lines.iter().enumerate() {
+        let tops = (y..).step_by(line_height(self.size).max(1));
+        for (top, line) in tops.zip(&self.lines) {
             let indent = match align {
                 Align::Left => 0,
-                Align::Centre(width) => width.saturating_sub(line_width(line, self.size)) / 2,
+                Align::Centre(width) => width.saturating_sub(font.width(line, self.size)) / 2,
             };
-            let top = y + row * self.advance();
-            self.draw_line(line, (x + indent, top), right, &mut blend);
+
+            let at = (x + indent, top);
+            font.draw(line, self.size, at, right, Layer::Ink, &mut blend);
         }
-    }
-
-    fn draw_line(
-        &self,
-        line: &str,
-        (left, top): (usize, usize),
-        right: usize,
-        blend: &mut impl FnMut(usize, usize, u32),
-    ) {
-        let width = letter_width(self.size);
-        let letters = (left..right).step_by(width.max(1)).zip(line.chars());
-
-        for (left, letter) in letters {
-            let glyph = Glyph::of(letter);
-            for y in 0..self.size {
-                for x in 0..width {
-                    blend(
-                        left + x,
-                        top + y,
-                        glyph.coverage((x, y), (width, self.size)),
-                    );
-                }
-            }
-        }
-    }
-
-    fn advance(&self) -> usize {
-        self.size * LEADING / 100
     }
 }
 
-/// Pixels from a letter of `size` to the next.
+/// Pixels from the top of a line of letters of `size` to the top of the next.
 #[must_use]
-pub fn letter_width(size: usize) -> usize {
-    (size * 3).div_ceil(4)
+pub fn line_height(size: usize) -> usize {
+    size * LEADING / 100
 }
 
-fn line_width(line: &str, size: usize) -> usize {
-    line.chars().count() * letter_width(size)
+/// Bytes of the letters at the beginning of `word` that fit `width`, one letter at least.
+fn fitting(font: &mut Font, word: &str, size: usize, width: usize) -> usize {
+    let mut taken = 0;
+    let end = word.char_indices().find_map(|(at, letter)| {
+        taken += font.advance(letter, size);
+        (at > 0 && taken > width).then_some(at)
+    });
+    end.unwrap_or(word.len())
 }
 
-fn pieces(word: &str, columns: usize) -> Vec<String> {
-    let letters: Vec<char> = word.chars().collect();
-    letters
-        .chunks(columns)
-        .map(|piece| piece.iter().collect())
-        .collect()
-}
-
-fn with_dots(line: &str, columns: usize) -> String {
-    let kept: String = line.chars().take(columns.saturating_sub(3)).collect();
-    format!("{}...", kept.trim_end())
+fn with_dots(font: &mut Font, mut line: String, size: usize, width: usize) -> String {
+    let room = width.saturating_sub(font.advance('…', size));
+    line.truncate(fitting(font, &line, size, room));
+    line.truncate(line.trim_end().len());
+    line + "…"
 }

@@ -9,6 +9,7 @@ use display::{DESKTOP, Display, Monitor, Screenshot};
 use scenes::Scenes;
 
 pub(crate) mod display;
+mod panels;
 mod scenes;
 mod whole;
 
@@ -295,7 +296,7 @@ fn s_saves_the_picture_as_received_and_i_shows_statistics() {
         |shot| {
             let white = shot
                 .points()
-                .filter(|&(x, y, colour)| x < 640 && y < 150 && colour == 0xff_ff_ff)
+                .filter(|&(x, y, colour)| x > 640 && y < 360 && colour == 0xff_ff_ff)
                 .count();
 
             if white > 100 {

@@ -1,5 +1,6 @@
 //! JPEG to the planes that video encoders take (I420). Called on an encoder's thread.
 
+use fanlight_pixels::font::Font;
 use fanlight_pixels::markers::{self, Fault, MAX_SCANS};
 use fanlight_pixels::text::{Align, TextBlock};
 use fanlight_proto::limits::{MAX_HEIGHT, MAX_WIDTH};
@@ -154,14 +155,17 @@ impl Picture {
         self.planes.resize(luma, CARD_LUMA);
         self.planes.resize(luma + luma / 2, 128);
 
-        let size = (self.height / 12).max(8);
-        let text = TextBlock::wrapped(reason, size, self.width / size, 4);
+        let mut font = Font::default();
+        let size = (self.height / 12).max(10);
+        let room = self.width.saturating_sub(2 * size);
+        let text = TextBlock::wrapped(&mut font, reason, size, room, 4);
         let top = self.height.saturating_sub(text.height()) / 2;
         let (width, planes) = (self.width, &mut self.planes);
-        text.draw((0, top), Align::Centre(width), width, |x, y, coverage| {
-            let at = y * width + x;
-            if x < width && at < luma && coverage > 128 {
-                planes[at] = LETTER_LUMA;
+        let centre = Align::Centre(width);
+        text.draw(&mut font, (0, top), centre, width, |x, y, coverage| {
+            if let Some(pixel) = planes[..luma].get_mut(y * width + x) {
+                let lighter = (u32::from(LETTER_LUMA - CARD_LUMA) * coverage) >> 8;
+                *pixel = CARD_LUMA + lighter as u8;
             }
         });
     }

@@ -3,13 +3,15 @@
 use std::ops::Range;
 
 use fanlight_daemon::clock;
+use fanlight_pixels::font::{Font, Layer};
+use fanlight_pixels::text::line_height;
 use fanlight_proto::clock::Time;
 use fanlight_proto::frame_barcode::{self, FrameBarcode};
 use fanlight_proto::limits::{MAX_HEIGHT, MAX_WIDTH};
 
 use super::pacer::FramePacer;
 use super::{Camera, CameraError, CapturedFrame, Content, Input, PixelFormat, Raw};
-use crate::overlay::{GLYPH, draw_text, format_utc, text_scale};
+use crate::overlay::{format_utc, text_size};
 use crate::pixel_buffer::Rect;
 
 /// Red, green and blue of the bars, at 75 % as EBU bars have them, by falling luma.
@@ -119,6 +121,7 @@ pub struct Scene {
     empty: Vec<u8>,
     edge: Range<u32>,
     text: Range<u32>,
+    font: Font,
 }
 
 impl Scene {
@@ -126,7 +129,7 @@ impl Scene {
     #[must_use]
     pub fn new(width: u32, height: u32) -> Self {
         let code = height - frame_barcode::strip_height(width);
-        let text = code - 5 * text_scale(height) * GLYPH / 2..code;
+        let text = code - 2 * line_height(text_size(height)) as u32..code;
         let edge = text.start - code / 5..text.start;
         let bars: Vec<u8> = (0..width)
             .flat_map(|x| BARS[(x * BARS.len() as u32 / width) as usize])
@@ -139,34 +142,37 @@ impl Scene {
             empty,
             edge,
             text,
+            font: Font::default(),
         }
     }
 
     /// Draws picture `number`, captured at `captured`, which is `utc_ns` nanoseconds after 1970.
-    pub fn draw(&self, number: u64, captured: Time, utc_ns: u64, raw: &mut Raw) {
+    pub fn draw(&mut self, number: u64, captured: Time, utc_ns: u64, raw: &mut Raw) {
         (raw.format, raw.width, raw.height) = (PixelFormat::Rgb, self.width, self.height);
         raw.data.clear();
         raw.data.extend_from_slice(&self.empty);
-        let mut fill = |rect: Rect, grey| fill(&mut raw.data, self.width, rect, grey);
 
         let reached = (number % EDGE_FRAMES + 1) * u64::from(self.width) / EDGE_FRAMES;
         let height = self.edge.end - self.edge.start;
-        fill(
-            Rect {
-                x: 0,
-                y: self.edge.start,
-                width: reached as u32,
-                height,
-            },
-            235,
-        );
+        let reached = Rect {
+            x: 0,
+            y: self.edge.start,
+            width: reached as u32,
+            height,
+        };
+        fill(&mut raw.data, self.width, reached, 235);
 
-        let scale = text_scale(self.height);
-        let (x, mut y) = (scale * GLYPH, self.text.start + scale * GLYPH / 4);
+        let (size, mut top) = (text_size(self.height), self.text.start as usize);
+        let (width, data) = (self.width as usize, &mut raw.data);
 
         for line in [format!("frame {number}"), format_utc(utc_ns)] {
-            draw_text(&line, x, y, scale, |rect| fill(rect, 255));
-            y += scale * GLYPH * 9 / 8;
+            let blend = |x, y, coverage: u32| {
+                // The letters' ground is black.
+                data[(y * width + x) * 3..][..3].fill((coverage * 255 / 256) as u8);
+            };
+            self.font
+                .draw(&line, size, (size, top), width, Layer::Ink, blend);
+            top += line_height(size);
         }
 
         let code = FrameBarcode {
@@ -174,6 +180,7 @@ impl Scene {
             captured_ns: captured.as_nanos(),
         };
 
+        let mut fill = |rect: Rect, grey| fill(&mut raw.data, self.width, rect, grey);
         code.paint(
             self.width,
             self.height,
@@ -312,8 +319,8 @@ mod tests {
 
     #[test]
     fn the_edge_moves_with_the_number() {
-        let scene = Scene::new(640, 480);
-        let row = |number| {
+        let mut scene = Scene::new(640, 480);
+        let mut row = |number| {
             let mut raw = Raw::default();
             scene.draw(number, CAPTURED, 0, &mut raw);
             raw.data[(scene.edge.start * 640 * 3) as usize..][..640 * 3]

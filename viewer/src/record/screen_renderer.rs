@@ -1,12 +1,11 @@
 //! Draws a recorded frame as the screen shows it.
 
-use fanlight_pixels::Scaler;
-
 use super::Sample;
-use crate::canvas::Canvas;
-use crate::card::{self, Corner};
+use crate::canvas::{Canvas, Painter};
 use crate::decode::{DecodeError, Decoder};
+use crate::overlay::{self, Panel};
 use crate::picture::Picture;
+use crate::readings::Readings;
 use crate::window;
 
 /// Decodes and draws one sample after the other in reused memory.
@@ -14,7 +13,7 @@ use crate::window;
 pub struct ScreenRenderer {
     decoder: Decoder,
     picture: Picture,
-    scaler: Scaler,
+    painter: Painter,
 }
 
 impl ScreenRenderer {
@@ -45,8 +44,13 @@ impl ScreenRenderer {
 
         let mut canvas = Canvas::new(pixels, width, height);
         let marker = sample.marker.as_ref();
-        window::paint_picture(&mut canvas, &self.picture, marker, &mut self.scaler);
-        card::draw_panel(&mut canvas, &sample.figures, Corner::UpperRight);
+        window::paint_picture(&mut canvas, &self.picture, marker, &mut self.painter);
+        let font = &mut self.painter.font;
+        let readings = Readings {
+            figures: sample.figures.clone(),
+            ..Readings::default()
+        };
+        overlay::draw(&mut canvas, font, &[Panel::Figures], &readings, "", &[]);
         Ok(())
     }
 }

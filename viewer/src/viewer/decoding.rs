@@ -1,4 +1,4 @@
-//! The decoder's thread: turns complete frames into pictures, and link states into cards.
+//! The decoder's thread: turns complete frames into pictures, and has link states told by cards.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +11,9 @@ use fanlight_proto::message::{
 };
 
 use super::frame_slot::{FrameSlot, Work};
+use super::link_card;
 use crate::decode::{DecodeError, Decoder};
-use crate::engine::{LinkState, ReceivedFrame};
+use crate::engine::ReceivedFrame;
 use crate::picture::Picture;
 use crate::scene::{Scene, SceneSlot, Shown};
 use crate::stats::{Counters, FrameInfo, TraceInfo};
@@ -60,14 +61,21 @@ pub(super) fn run(
 ) {
     let mut decoder = Decoder::new();
     let mut refused = LogLimiter::new();
+    let mut dark_since = Some(clock::now());
 
     while let Some(work) = frame_slot.take() {
         let scene = match work {
-            Work::LinkState(link_state) => card(&link_state, &options.relay),
+            Work::LinkState(link_state) => {
+                let since = *dark_since.get_or_insert_with(clock::now);
+                Scene::Message(link_card::card(&link_state, &options.relay, since))
+            }
             Work::Frame(arrived) => {
                 let id = arrived.whole.id;
                 match shown(arrived, &mut decoder, frame_slot, scenes, counters, options) {
-                    Ok(shown) => Scene::Picture(shown),
+                    Ok(shown) => {
+                        dark_since = None;
+                        Scene::Picture(shown)
+                    }
                     Err(error) => {
                         counters.on_rejected(error.not_shown());
                         if let Some(count) = refused.note(clock::now()) {
@@ -82,25 +90,6 @@ pub(super) fn run(
         if scenes.publish(scene).is_some() {
             counters.on_superseded();
         }
-    }
-}
-
-/// What the screen says in place of a picture.
-pub(super) fn card(link_state: &LinkState, relay: &str) -> Scene {
-    let reason = match link_state {
-        LinkState::Connecting => format!("{link_state} at {relay}"),
-        _ => link_state.to_string(),
-    };
-
-    let title = match link_state {
-        LinkState::NotShown(_) => "no picture",
-        _ if link_state.is_asleep() => "one moment",
-        _ => "no signal",
-    };
-
-    Scene::Message {
-        title: title.to_owned(),
-        reason,
     }
 }
 

@@ -55,7 +55,7 @@ impl Recorded {
             marker.id.epoch == info.id.epoch && at.saturating_since(marker.at) < MARKER_LINGERS
         };
         let figures = if self.figures {
-            self.scenes.figures()
+            self.scenes.readings().figures.clone()
         } else {
             String::new()
         };

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use fanlight_daemon::clock;
-use fanlight_pixels::Scaler;
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{FrameId, StreamName};
 use winit::application::ApplicationHandler;
@@ -14,17 +13,22 @@ use winit::window::WindowId;
 
 use super::screen::Screen;
 use super::{Options, WindowError, snapshot};
-use crate::canvas::{Canvas, fit};
-use crate::card::{self, Corner};
+use crate::canvas::{Area, Canvas, Painter, fit};
+use crate::card;
 use crate::marker::{self, Marker};
+use crate::overlay::{self, Panel};
 use crate::picture::Picture;
-use crate::scene::{Scene, SceneSlot};
+use crate::readings::Readings;
+use crate::scene::{Card, Scene, SceneSlot};
 
 /// How long the mouse pointer stays in full screen after it was last moved.
 const CURSOR_LINGERS: Duration = Duration::from_secs(2);
 
 /// How long a note, such as where a snapshot was saved, stays over the picture.
 const NOTE_LINGERS: Duration = Duration::from_secs(3);
+
+/// How long the screen says which it is: a person looks at the other screens meanwhile.
+const IDENTITY_LINGERS: Duration = Duration::from_secs(8);
 
 /// How long the marker of a detection stays after it: with the tracker gone, it would lie.
 pub(crate) const MARKER_LINGERS: Duration = Duration::from_millis(500);
@@ -46,9 +50,9 @@ pub(super) struct App<'a> {
     screen: Option<Screen>,
     scene: Scene,
     titled: Option<StreamName>,
-    scaler: Scaler,
-    shows_statistics: bool,
-    shows_figures: bool,
+    painter: Painter,
+    panels: Vec<Panel>,
+    identifies_until: Option<Time>,
     note: Option<(String, Time)>,
     hide_cursor_at: Option<Time>,
     /// When to see whether the window is on the screen, and how often that was done.
@@ -68,14 +72,15 @@ impl<'a> App<'a> {
             scenes,
             presented,
             screen: None,
-            scene: Scene::Message {
-                title: "no picture yet".into(),
-                reason: String::new(),
-            },
+            scene: Scene::Message(Card {
+                title: "One moment".into(),
+                since: clock::now(),
+                ..Card::default()
+            }),
             titled: None,
-            scaler: Scaler::default(),
-            shows_statistics: false,
-            shows_figures: options.figures,
+            painter: Painter::default(),
+            panels: options.panels.clone(),
+            identifies_until: None,
             note: None,
             hide_cursor_at: None,
             look_at: None,
@@ -96,36 +101,12 @@ impl<'a> App<'a> {
 
     /// Draws the newest scene and calls `presented` for a frame that was not on the screen before.
     fn draw(&mut self) -> Result<(), WindowError> {
+        let fresh = self.take_scene();
         let Some(screen) = &mut self.screen else {
             return Ok(());
         };
 
-        let mut fresh = None;
-        if let Some(scene) = self.scenes.take() {
-            if let Scene::Picture(shown) = &scene {
-                fresh = Some(shown.id);
-                if self.titled.as_ref() != Some(&shown.stream) {
-                    screen.set_title(&format!("{} — Fanlight", shown.stream));
-                    self.titled = Some(shown.stream.clone());
-                }
-            }
-
-            self.scenes
-                .recycle(std::mem::replace(&mut self.scene, scene));
-        }
-
-        let statistics = if self.shows_statistics {
-            self.scenes.statistics()
-        } else {
-            String::new()
-        };
-
-        let figures = if self.shows_figures {
-            self.scenes.figures()
-        } else {
-            String::new()
-        };
-
+        let readings = self.scenes.readings();
         let note = self.note.as_ref().map_or("", |(text, _)| text.as_str());
         let marker = self
             .scenes
@@ -133,12 +114,16 @@ impl<'a> App<'a> {
             .filter(|marker| clock::now().saturating_since(marker.at) < MARKER_LINGERS);
 
         let scene = &self.scene;
-        let scaler = &mut self.scaler;
+        let panels = &self.panels;
+        let identifies = self.identifies_until.is_some();
+        let painter = &mut self.painter;
         let drawn = screen.draw(|canvas| {
-            paint(canvas, scene, marker.as_ref(), scaler);
-            card::draw_panel(canvas, &figures, Corner::UpperRight);
-            card::draw_panel(canvas, &statistics, Corner::UpperLeft);
-            card::draw_panel(canvas, note, Corner::LowerLeft);
+            let taken = paint(canvas, scene, marker.as_ref(), &readings, painter);
+            let font = &mut painter.font;
+            overlay::draw(canvas, font, panels, &readings, note, &taken);
+            if identifies {
+                overlay::announce(canvas, font, &readings.screen, &readings.address);
+            }
         })?;
 
         if let (true, Some(id)) = (drawn, fresh) {
@@ -148,21 +133,44 @@ impl<'a> App<'a> {
         Ok(())
     }
 
+    /// Takes the newest scene if there is one; returns the identity of its frame.
+    fn take_scene(&mut self) -> Option<FrameId> {
+        let screen = self.screen.as_ref()?;
+        let scene = self.scenes.take()?;
+        let mut fresh = None;
+        if let Scene::Picture(shown) = &scene {
+            fresh = Some(shown.id);
+            if self.titled.as_ref() != Some(&shown.stream) {
+                screen.set_title(&format!("{} — Fanlight", shown.stream));
+                self.titled = Some(shown.stream.clone());
+            }
+        }
+
+        self.scenes
+            .recycle(std::mem::replace(&mut self.scene, scene));
+        fresh
+    }
+
     fn on_key(&mut self, event_loop: &ActiveEventLoop, key: &Key) {
         match key.as_ref() {
             Key::Named(NamedKey::Escape) | Key::Character("q" | "Q") => event_loop.exit(),
             Key::Character("f" | "F") => self.toggle_full_screen(),
             Key::Character("s" | "S") => self.save_snapshot(),
-            Key::Character("i" | "I") => {
-                self.shows_statistics = !self.shows_statistics;
-                self.request_redraw();
-            }
-            Key::Character("n" | "N") => {
-                self.shows_figures = !self.shows_figures;
+            Key::Character("i" | "I") => self.toggle(Panel::Statistics),
+            Key::Character("n" | "N") => self.toggle(Panel::Figures),
+            Key::Character("t" | "T") => self.toggle(Panel::Name),
+            Key::Character("h" | "H" | "?") => self.toggle(Panel::Help),
+            Key::Character("w" | "W") => {
+                self.identifies_until = Some(clock::now() + IDENTITY_LINGERS);
                 self.request_redraw();
             }
             _ => {}
         }
+    }
+
+    fn toggle(&mut self, panel: Panel) {
+        overlay::toggle(&mut self.panels, panel);
+        self.request_redraw();
     }
 
     fn toggle_full_screen(&mut self) {
@@ -175,7 +183,7 @@ impl<'a> App<'a> {
 
     fn save_snapshot(&mut self) {
         let text = match &self.scene {
-            Scene::Message { .. } => "there is no picture to save".to_owned(),
+            Scene::Message(_) => "there is no picture to save".to_owned(),
             Scene::Picture(shown) => match snapshot::save(&self.options.snapshots, shown) {
                 Ok(path) => {
                     tracing::info!(path = %path.display(), "snapshot saved");
@@ -221,15 +229,25 @@ impl<'a> App<'a> {
             self.request_redraw();
         }
 
+        if self.identifies_until.is_some_and(|until| until <= now) {
+            self.identifies_until = None;
+            self.request_redraw();
+        }
+
         if self.look_at.is_some_and(|at| at <= now) {
             self.look_for_the_window(now);
         }
 
         let until = self.note.as_ref().map(|(_, until)| *until);
-        [self.hide_cursor_at, until, self.look_at]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.hide_cursor_at,
+            until,
+            self.identifies_until,
+            self.look_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn look_for_the_window(&mut self, now: Time) {
@@ -263,8 +281,9 @@ impl ApplicationHandler<SceneWaits> for App<'_> {
         if self.scenes.is_closed() {
             event_loop.exit();
         }
-        // Statistics and figures age also while no frame comes.
-        if self.scenes.has_scene() || self.shows_statistics || self.shows_figures {
+        // Panels age also while no frame comes, and a card has a clock.
+        let is_card = matches!(self.scene, Scene::Message(_));
+        if self.scenes.has_scene() || is_card || !self.panels.is_empty() {
             self.request_redraw();
         }
     }
@@ -306,13 +325,20 @@ impl ApplicationHandler<SceneWaits> for App<'_> {
     }
 }
 
-/// Draws what a screen shows: a picture with its marker, or a card.
-fn paint(canvas: &mut Canvas<'_>, scene: &Scene, marker: Option<&Marker>, scaler: &mut Scaler) {
+/// Draws what a screen shows: a picture with its marker, or a card. Returns where the words of a card are.
+fn paint(
+    canvas: &mut Canvas<'_>,
+    scene: &Scene,
+    marker: Option<&Marker>,
+    readings: &Readings,
+    painter: &mut Painter,
+) -> [Area; 2] {
     match scene {
-        Scene::Message { title, reason } => card::draw(canvas, title, reason),
+        Scene::Message(card) => card::draw(canvas, &mut painter.font, card, readings),
         Scene::Picture(shown) => {
             let marker = marker.filter(|marker| marker.id.epoch == shown.id.epoch);
-            paint_picture(canvas, &shown.picture, marker, scaler);
+            paint_picture(canvas, &shown.picture, marker, painter);
+            <[Area; 2]>::default()
         }
     }
 }
@@ -322,12 +348,12 @@ pub(crate) fn paint_picture(
     canvas: &mut Canvas<'_>,
     picture: &Picture,
     marker: Option<&Marker>,
-    scaler: &mut Scaler,
+    painter: &mut Painter,
 ) {
-    canvas.show(picture, scaler);
+    canvas.show(picture, &mut painter.scaler);
     if let Some(marker) = marker {
         let size = (picture.width() as usize, picture.height() as usize);
         let area = fit(size, (canvas.width(), canvas.height()));
-        marker::draw(canvas, area, marker);
+        marker::draw(canvas, area, marker, &mut painter.font);
     }
 }

@@ -1,6 +1,7 @@
 //! The detector against pictures whose ball is known.
 
-use fanlight_pixels::font::Glyph;
+use fanlight_pixels::font::{Font, Layer};
+use fanlight_pixels::text::line_height;
 use turbojpeg::{Image, PixelFormat, Subsamp};
 
 use super::*;
@@ -118,18 +119,10 @@ impl Scene {
         self.draw_ball(&mut pixels);
 
         if self.overlay {
-            let scale = height / 240;
-            for (line, text) in ["the-lobby-camera", "2026-11-20 18:00:00.123 UTC"]
-                .iter()
-                .enumerate()
-            {
-                write(
-                    &mut pixels,
-                    width,
-                    text,
-                    (8 * scale, (8 + 10 * line) * scale),
-                    scale,
-                );
+            let size = (height / 25).max(12);
+            let lines = ["the-lobby-camera", "2026-11-20 18:00:00.123 UTC"];
+            for (top, text) in (size..).step_by(line_height(size)).zip(lines) {
+                write(&mut pixels, width, text, (size, top), size);
             }
         }
 
@@ -156,14 +149,14 @@ impl Scene {
 }
 
 /// As the source writes its overlay.
-fn write(pixels: &mut [u8], width: usize, text: &str, (left, top): (usize, usize), scale: usize) {
-    for (column, letter) in text.chars().enumerate() {
-        for (start, row, length) in Glyph::of(letter).runs() {
-            let x = left + scale * (8 * column + start as usize);
-            for y in (top + scale * row as usize..).take(scale) {
-                pixels[3 * (y * width + x)..][..3 * scale * length as usize].fill(255);
+fn write(pixels: &mut [u8], width: usize, text: &str, at: (usize, usize), size: usize) {
+    let mut font = Font::default();
+    for (layer, grey) in [(Layer::Halo, 0), (Layer::Ink, 255)] {
+        font.draw(text, size, at, width, layer, |x, y, coverage| {
+            for level in &mut pixels[3 * (y * width + x)..][..3] {
+                *level = ((u32::from(*level) * (256 - coverage) + grey * coverage) >> 8) as u8;
             }
-        }
+        });
     }
 }
 
