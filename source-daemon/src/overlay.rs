@@ -8,21 +8,25 @@ use fanlight_pixels::font::{Font, Layer};
 use fanlight_pixels::text::line_height;
 use fanlight_proto::clock::Time;
 
-use crate::pixel_buffer::PixelBuffer;
+use crate::pixel_buffer::{PixelBuffer, Rect};
 use statistics::Statistics;
 
 /// Rows of a picture for each pixel of its letters' size.
-const ROWS_PER_PIXEL: u32 = 25;
+const ROWS_PER_PIXEL: u32 = 30;
 
 /// Smaller letters cannot be read.
 const LEAST_SIZE: u32 = 12;
 
-/// Writes lines into the upper left corner, white with a dark edge, so that they are legible on any picture.
+/// A background must be this far on the other side of mid grey before the text changes its colour, or it flickers.
+const INDECISION: u8 = 24;
+
+/// Writes lines into the upper left corner, in black or white as the background under them asks for.
 #[derive(Debug)]
 pub struct Overlay {
     name: Option<String>,
     figures: Option<Statistics>,
     font: Font,
+    white: bool,
 }
 
 impl Overlay {
@@ -34,6 +38,7 @@ impl Overlay {
             name: name.map(str::to_owned),
             figures: figures.then(Statistics::new),
             font: Font::default(),
+            white: true,
         }
     }
 
@@ -49,12 +54,28 @@ impl Overlay {
                 .map(|figures| figures.line(captured).to_owned()),
         );
 
+        let widths = lines.iter().map(|line| self.font.width(line, size));
+        let under = Rect {
+            x: size as u32,
+            y: size as u32,
+            width: widths.max().unwrap_or_default() as u32,
+            height: (lines.len() * line_height(size)) as u32,
+        };
+
+        let threshold = if self.white {
+            128 + INDECISION
+        } else {
+            128 - INDECISION
+        };
+
+        self.white = buffer.mean_luma(under) < threshold;
+        let grey = if self.white { 255 } else { 0 };
         let right = buffer.width() as usize;
-        for (layer, grey) in [(Layer::Halo, 0), (Layer::Ink, 255)] {
-            for (top, text) in (size..).step_by(line_height(size)).zip(&lines) {
-                let blend = |x, y, coverage| buffer.blend((x, y), grey, coverage);
-                self.font.draw(text, size, (size, top), right, layer, blend);
-            }
+
+        for (top, text) in (size..).step_by(line_height(size)).zip(&lines) {
+            let blend = |x, y, coverage| buffer.blend((x, y), grey, coverage);
+            let at = (size, top);
+            self.font.draw(text, size, at, right, Layer::Ink, blend);
         }
     }
 }
@@ -95,25 +116,33 @@ mod tests {
     }
 
     #[test]
-    fn text_is_white_with_a_dark_edge_on_any_ground() {
-        for background in [0, 20, 120, 230, 255] {
+    fn text_is_white_on_dark_and_black_on_light() {
+        let mut overlay = Overlay::new(Some("cam-1"), false);
+        for (background, is_white) in [
+            (20, true),
+            (230, false),
+            (120, false),
+            (90, true),
+            (140, true),
+            (160, false),
+        ] {
             let mut buffer = buffer(background);
-            Overlay::new(Some("cam-1"), false).draw(&mut buffer, Time::default(), 0);
-            let of = |shade: u8| {
-                buffer
-                    .plane(0)
-                    .iter()
-                    .filter(|value| **value == shade)
-                    .count()
-            };
-            assert!(of(255) > 300 && of(0) > 300, "on {background}");
+            overlay.draw(&mut buffer, Time::default(), 0);
+            let shades = buffer.plane(0);
+            let lighter = shades
+                .iter()
+                .any(|value| *value > background.saturating_add(40));
+            let darker = shades
+                .iter()
+                .any(|value| *value < background.saturating_sub(40));
+            assert_eq!((lighter, darker), (is_white, !is_white), "on {background}");
         }
     }
 
     #[test]
     fn a_long_name_in_a_small_picture_is_cut_at_the_edge() {
         let mut buffer = PixelBuffer::default();
-        buffer.reset_rgb(32, 12).fill(0);
+        buffer.reset_rgb(32, 24).fill(0);
         Overlay::new(Some(&"W".repeat(64)), true).draw(&mut buffer, Time::default(), u64::MAX);
         assert!(buffer.plane(0).iter().any(|value| *value > 128));
     }

@@ -239,8 +239,8 @@ impl PixelBuffer {
     }
 
     /// Mean luma of a rectangle, cut at the picture's edges; 0 when nothing is left of it.
-    #[cfg(test)]
-    pub(crate) fn mean_luma(&self, rect: Rect) -> u8 {
+    #[must_use]
+    pub fn mean_luma(&self, rect: Rect) -> u8 {
         let columns = rect.x.min(self.width)..(rect.x + rect.width).min(self.width);
         let rows = rect.y.min(self.height)..(rect.y + rect.height).min(self.height);
         let (mut sum, mut count) = (0, 0);
@@ -341,7 +341,6 @@ const fn stretch(zero: i32, span: i32, base: i32) -> [u8; 256] {
 }
 
 /// Luma of BT.601 in integers.
-#[cfg(test)]
 fn luma([red, green, blue]: [u8; 3]) -> u64 {
     (u64::from(red) * 77 + u64::from(green) * 150 + u64::from(blue) * 29) >> 8
 }

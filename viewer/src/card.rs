@@ -20,6 +20,9 @@ const REASON_LINES: usize = 4;
 /// Lines that what to do may take.
 const ADVICE_LINES: usize = 3;
 
+/// Lines that stream, screen and address may take.
+const FOOT_LINES: usize = 2;
+
 /// Fills the canvas with the card's title, reason and advice and since when it holds, and at the foot which screen this is
 /// and the time. Nothing of what was there before shows through. Returns where words are.
 pub(crate) fn draw(
@@ -80,25 +83,27 @@ fn draw_foot(canvas: &mut Canvas<'_>, font: &mut Font, readings: &Readings) -> A
     let size = (canvas.height() / 32).max(SMALLEST);
     let margin = canvas.width() * 7 / 100;
     let room = canvas.width() - 2 * margin;
+    let time = time_of_day(clock::now());
+    let time_width = font.width(&time, size);
+    let left = room.saturating_sub(time_width + size);
+    let identity = [&readings.stream, &readings.screen, &readings.address];
+    let known = identity.into_iter().filter(|part| !part.is_empty());
+    let known: Vec<&str> = known.map(String::as_str).collect();
+    let identity = TextBlock::wrapped(font, &known.join(" · "), size, left, FOOT_LINES);
+    let height = identity.height();
     let foot = Area {
         x: margin,
         y: canvas
             .height()
-            .saturating_sub(canvas.height() / 24 + line_height(size)),
+            .saturating_sub(canvas.height() / 18 + height),
         width: room,
-        height: line_height(size),
+        height,
     };
 
-    let time = time_of_day(clock::now());
-    let width = font.width(&time, size);
-    let right = foot.x + room.saturating_sub(width);
-    canvas.line(font, &time, size, (right, foot.y), REASON);
-    let identity = [&readings.stream, &readings.screen, &readings.address];
-    let known = identity.into_iter().filter(|part| !part.is_empty());
-    let known: Vec<&str> = known.map(String::as_str).collect();
-    let left = room.saturating_sub(width + size);
-    let identity = TextBlock::wrapped(font, &known.join(" · "), size, left, 1);
     canvas.text(font, &identity, (foot.x, foot.y), Align::Left, REASON);
+    let right = foot.x + room.saturating_sub(time_width);
+    let below = foot.y + height - line_height(size);
+    canvas.line(font, &time, size, (right, below), REASON);
     foot
 }
 

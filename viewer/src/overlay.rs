@@ -33,10 +33,13 @@ const MAX_ITEMS: usize = 5;
 const MAX_TAKEN: usize = MAX_ITEMS + 2;
 
 /// Width of statistics, in sizes of their letters: the legend has this room.
-const CHART_WIDTH: usize = 25;
+const CHART_WIDTH: usize = 24;
 
 /// Stages in a line of the legend.
 const LEGEND_COLUMNS: usize = 3;
+
+/// Lines of the legend.
+const LEGEND_LINES: usize = STAGES.len().div_ceil(LEGEND_COLUMNS);
 
 /// Heights of the graph, in lines.
 const GRAPH_LINES: usize = 2;
@@ -252,7 +255,8 @@ impl Item<'_> {
 }
 
 fn charts_height(size: usize) -> usize {
-    let lines = 1 + STAGES.len().div_ceil(LEGEND_COLUMNS) + GRAPH_LINES;
+    // With the bar above the legend, and the caption above the graph.
+    let lines = 1 + LEGEND_LINES + 1 + GRAPH_LINES;
     lines * line_height(size)
 }
 
@@ -275,12 +279,26 @@ fn draw_charts(
     for (at, name) in STAGES.into_iter().enumerate() {
         let x = area.x + at % LEGEND_COLUMNS * column;
         let y = area.y + (1 + at / LEGEND_COLUMNS) * line;
-        canvas.line(font, name, size, (x, y), STAGE_COLOURS[at]);
-        let mut digits = [0; 8];
-        let value = tenths(readings.stages[at], &mut digits);
-        let x = x + font.width(name, size) + size / 3;
-        canvas.line(font, value, size, (x, y), TEXT);
+        draw_value(
+            canvas,
+            font,
+            size,
+            (x, y),
+            (name, STAGE_COLOURS[at]),
+            readings.stages[at],
+        );
     }
+
+    let caption = (area.x, area.y + (1 + LEGEND_LINES) * line);
+    let largest = readings.minute.iter().max().copied().unwrap_or_default();
+    draw_value(
+        canvas,
+        font,
+        size,
+        caption,
+        ("age in the last minute, up to", TEXT),
+        largest,
+    );
 
     let height = GRAPH_LINES * line;
     let graph = Area {
@@ -289,6 +307,23 @@ fn draw_charts(
         ..area
     };
     draw_graph(canvas, &readings.minute, graph);
+}
+
+/// A name and its milliseconds.
+fn draw_value(
+    canvas: &mut Canvas<'_>,
+    font: &mut Font,
+    size: usize,
+    (mut x, y): (usize, usize),
+    (name, colour): (&str, Colour),
+    value: Duration,
+) {
+    let mut digits = [0; 8];
+    let value = tenths(value, &mut digits);
+    for (text, colour) in [(name, colour), (value, TEXT), ("ms", TEXT)] {
+        canvas.line(font, text, size, (x, y), colour);
+        x += font.width(text, size) + size / 3;
+    }
 }
 
 /// Milliseconds with one decimal, written without an allocation.

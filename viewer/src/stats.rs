@@ -5,6 +5,7 @@ mod canary;
 mod clock;
 mod minute;
 mod report;
+mod statistics;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +34,7 @@ pub use report::{
     Decoding, Frames, LinkStateChange, Lost, Path, Percentiles, Repairs, Report, Stages,
     TransportChange,
 };
+pub use statistics::Statistics;
 
 /// Frames between decoder and screen whose facts are remembered: one in the slot, one on its way, and room.
 const MAX_IN_FLIGHT: usize = 8;
@@ -113,25 +115,6 @@ pub struct SecondSummary {
     pub silence: Option<Duration>,
     /// What pictures come by.
     pub transport: Transport,
-}
-
-/// What the panel of statistics and the name are made of.
-#[derive(Clone, Debug, Default)]
-pub struct Statistics {
-    /// The second that ended last, in few words.
-    pub summary: SecondSummary,
-    /// The same second in more.
-    pub second: EndedSecond,
-    /// The age of the frame shown last.
-    pub newest_age: Duration,
-    /// The median age of each second of the last minute, the newest last; zero where no frame was shown.
-    pub minute: Vec<Duration>,
-    /// Frames lost since the start.
-    pub losses: Losses,
-    /// What the engine counts.
-    pub engine: Summary,
-    /// The link state.
-    pub link_state: LinkState,
 }
 
 /// Figures are out of date when no new frame was shown for so long, or for [`STALE_INTERVALS`] of a slow stream.
@@ -339,22 +322,6 @@ impl Counters {
             verdict: inner.verdict(),
             silence: None,
             transport: inner.summary.transport,
-        }
-    }
-
-    /// What there is to tell of the last second and minute.
-    #[must_use]
-    pub fn statistics(&self, now: Time) -> Statistics {
-        let summary = self.last_second(now);
-        let inner = self.0.lock();
-        Statistics {
-            summary,
-            second: inner.minute.ended(),
-            newest_age: inner.minute.newest_age(),
-            minute: inner.minute.medians(),
-            losses: inner.losses(),
-            engine: inner.summary.clone(),
-            link_state: inner.link_state.clone(),
         }
     }
 

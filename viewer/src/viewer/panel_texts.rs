@@ -70,9 +70,6 @@ impl Identity {
         for path in &statistics.engine.paths {
             let _ = write!(text, "\n{}", path_text(path));
         }
-
-        let largest = statistics.minute.iter().max().copied();
-        let _ = write!(text, "\nlast minute: age up to {:.1} ms", ms(largest));
         text
     }
 }
@@ -187,8 +184,7 @@ mod tests {
                      25.6 Mbit/s  repaired 0 of 0 parts\n\
                      no frame lost\n\
                      10.0.0.1:5004\n\
-                     udp, 30 frames, 1.0 ms there and back\n\
-                     last minute: age up to 12.0 ms";
+                     udp, 30 frames, 1.0 ms there and back";
         assert_eq!(readings.statistics, lines);
         assert_eq!(readings.stages[4], Duration::from_millis(5));
         assert!(readings.name.starts_with("lobby  connecting  "));

@@ -93,7 +93,7 @@ fn figures_stand_in_the_corner_when_asked_for_and_go_and_come_at_a_key() {
         &env,
         &display,
         "--input ball --size 1280x720 --rate 30",
-        "--figures",
+        "--overlay figures",
     );
 
     let figures = |shot: &Screenshot| match in_the_corner(shot) {

@@ -119,7 +119,7 @@ impl Scene {
         self.draw_ball(&mut pixels);
 
         if self.overlay {
-            let size = (height / 25).max(12);
+            let size = (height / 30).max(12);
             let lines = ["the-lobby-camera", "2026-11-20 18:00:00.123 UTC"];
             for (top, text) in (size..).step_by(line_height(size)).zip(lines) {
                 write(&mut pixels, width, text, (size, top), size);
@@ -150,14 +150,12 @@ impl Scene {
 
 /// As the source writes its overlay.
 fn write(pixels: &mut [u8], width: usize, text: &str, at: (usize, usize), size: usize) {
-    let mut font = Font::default();
-    for (layer, grey) in [(Layer::Halo, 0), (Layer::Ink, 255)] {
-        font.draw(text, size, at, width, layer, |x, y, coverage| {
-            for level in &mut pixels[3 * (y * width + x)..][..3] {
-                *level = ((u32::from(*level) * (256 - coverage) + grey * coverage) >> 8) as u8;
-            }
-        });
-    }
+    let ink = Layer::Ink;
+    Font::default().draw(text, size, at, width, ink, |x, y, coverage| {
+        for level in &mut pixels[3 * (y * width + x)..][..3] {
+            *level = ((u32::from(*level) * (256 - coverage) + 255 * coverage) >> 8) as u8;
+        }
+    });
 }
 
 /// How far off the found centres are.
