@@ -54,7 +54,7 @@ impl<'a> Wall<'a> {
         let viewer = env
             .program("viewer")
             .flag("relay", env.relay_address(0).to_string())
-            .flags("--stream cam --fullscreen --name hall --track ball --figures")
+            .flags("--stream cam --fullscreen --name hall --track ball --overlay figures")
             .env("DISPLAY", display.name())
             .env("WAYLAND_DISPLAY", "")
             .start();

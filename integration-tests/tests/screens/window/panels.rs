@@ -61,7 +61,7 @@ fn panels_are_legible_beside_the_picture_on_small_usual_and_large_screens() {
             at_least(name(shot), 100)?;
             at_least(green(shot), 40)?;
             let picture = count(shot, |_, _, colour| BARS.contains(&colour));
-            at_least(picture, (width * height / 5) as usize)
+            at_least(picture, (width * height / 50) as usize)
         });
 
         let path = display
