@@ -38,8 +38,8 @@ const CHART_WIDTH: usize = 24;
 /// Stages in a line of the legend.
 const LEGEND_COLUMNS: usize = 3;
 
-/// Lines of the legend.
-const LEGEND_LINES: usize = STAGES.len().div_ceil(LEGEND_COLUMNS);
+/// Lines of the legend: the stages, and the unit.
+const LEGEND_LINES: usize = (STAGES.len() + 1).div_ceil(LEGEND_COLUMNS);
 
 /// Heights of the graph, in lines.
 const GRAPH_LINES: usize = 2;
@@ -276,19 +276,17 @@ fn draw_charts(
     draw_bar(canvas, &readings.stages, bar);
 
     let column = area.width / LEGEND_COLUMNS;
-    for (at, name) in STAGES.into_iter().enumerate() {
+    let cell = |at: usize| {
         let x = area.x + at % LEGEND_COLUMNS * column;
-        let y = area.y + (1 + at / LEGEND_COLUMNS) * line;
-        draw_value(
-            canvas,
-            font,
-            size,
-            (x, y),
-            (name, STAGE_COLOURS[at]),
-            readings.stages[at],
-        );
+        (x, area.y + (1 + at / LEGEND_COLUMNS) * line)
+    };
+
+    for (at, name) in STAGES.into_iter().enumerate() {
+        let (name, value) = ((name, STAGE_COLOURS[at]), readings.stages[at]);
+        draw_value(canvas, font, size, cell(at), name, value);
     }
 
+    canvas.line(font, "in ms", size, cell(STAGES.len()), TEXT);
     let caption = (area.x, area.y + (1 + LEGEND_LINES) * line);
     let largest = readings.minute.iter().max().copied().unwrap_or_default();
     draw_value(
@@ -309,7 +307,7 @@ fn draw_charts(
     draw_graph(canvas, &readings.minute, graph);
 }
 
-/// A name and its milliseconds.
+/// A name and its milliseconds, without the unit.
 fn draw_value(
     canvas: &mut Canvas<'_>,
     font: &mut Font,
@@ -320,7 +318,7 @@ fn draw_value(
 ) {
     let mut digits = [0; 8];
     let value = tenths(value, &mut digits);
-    for (text, colour) in [(name, colour), (value, TEXT), ("ms", TEXT)] {
+    for (text, colour) in [(name, colour), (value, TEXT)] {
         canvas.line(font, text, size, (x, y), colour);
         x += font.width(text, size) + size / 3;
     }

@@ -361,6 +361,9 @@ impl Timekeeper {
         let mut line_due = clock::now() + LINE_INTERVAL;
         let mut meter = Meter::new();
         let mut usage = meter.sample(clock::now());
+        let began = clock::now();
+        let statistics = counters.statistics(began);
+        scenes.set_readings(self.identity.readings(&statistics, &usage, began));
 
         loop {
             let now = clock::now();
