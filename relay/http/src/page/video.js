@@ -2,7 +2,8 @@
 
 import { address } from "./api.js";
 
-/** Milliseconds until the first picture; a network that lets no UDP through has none. */
+/** Milliseconds until the relay answers, from then until there is a connection, and from then until the first picture. A
+ *  network that lets no UDP through has no connection; a slow one takes half a dozen round trips. */
 const FIRST_PICTURE = 3000;
 
 /** Milliseconds without a picture: the relay sends a card after 1.5 s without one of the camera. */
@@ -50,7 +51,7 @@ export class VideoSession {
     this.#fail = fail;
     // A page that is left tells nobody else.
     window.addEventListener("pagehide", this.#leave);
-    this.#expect("it does not get through", FIRST_PICTURE, false);
+    this.#expect("the relay does not answer", FIRST_PICTURE, false);
     this.#open().catch((error) => this.#give(error.message, false));
   }
 
@@ -74,8 +75,7 @@ export class VideoSession {
     const { receiver } = this.#peer.addTransceiver("video", { direction: "recvonly" });
     // The newest picture, not the smoothest: browsers wait otherwise, in case the next one is late.
     receiver.jitterBufferTarget = 0;
-    const failed = () => this.#peer.connectionState === "failed" && this.#give("the connection was lost", this.#playing());
-    this.#peer.addEventListener("connectionstatechange", failed);
+    this.#peer.addEventListener("connectionstatechange", () => this.#connect(this.#peer.connectionState));
     await this.#peer.setLocalDescription();
     const { sdp, location } = await ask(this.#stream, this.#peer.localDescription.sdp);
     this.#address = location;
@@ -83,7 +83,13 @@ export class VideoSession {
     if (this.#over) return this.#delete();
     this.#video.srcObject = new MediaStream([receiver.track]);
     this.#watch();
+    this.#expect("it does not get through", FIRST_PICTURE, false);
     await this.#peer.setRemoteDescription({ type: "answer", sdp });
+  }
+
+  #connect(state) {
+    if (state === "failed") this.#give("the connection was lost", this.#playing());
+    if (state === "connected" && !this.#playing()) this.#expect("no picture comes", FIRST_PICTURE, false);
   }
 
   #watch() {
