@@ -18,6 +18,8 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, value_parser};
 
 use crate::keys::KeyPath;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod sections;
 
 use sections::{ConfigFile, Part};

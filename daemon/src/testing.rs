@@ -71,6 +71,26 @@ pub fn assert_ships_defaults<C: Args>(file: impl AsRef<Path>) {
     }
 }
 
+/// Runs a fuzz target on its corpus `name`, so that what a fuzzer once found stays found.
+///
+/// # Panics
+/// When the target does, below the name of the file, and when there is no corpus.
+pub fn replay_corpus(name: &str, target: impl Fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../fuzz/corpus")
+        .join(name);
+    let files = std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let mut runs = 0;
+    for file in files {
+        let path = file.expect("the folder can be listed").path();
+        println!("{}", path.display());
+        target(&std::fs::read(&path).expect("a committed file can be read"));
+        runs += 1;
+    }
+
+    assert!(runs > 0, "{} is empty", folder.display());
+}
+
 fn mentions(line: &str, key: &str) -> bool {
     let line = line.trim_start_matches(['#', ' ', '[']);
     line.strip_prefix(key)

@@ -51,8 +51,8 @@ pub struct Outcome {
 pub struct Attack {
     /// What the attacker does.
     pub name: &'static str,
-    /// What came of it at a63221d, as issue 14 tells it.
-    pub without: &'static str,
+    /// What came of it before there was a defence: what the audit of a63221d measured, with attackers of its own.
+    pub audited: &'static str,
     /// Runs it.
     pub run: fn(Scale) -> Outcome,
 }
@@ -60,56 +60,56 @@ pub struct Attack {
 /// A proxy without a key rewrites which camera a viewer asks for.
 pub const REWRITTEN_JOIN: Attack = Attack {
     name: "a proxy rewrites JOIN to another camera",
-    without: "the screen shows the other camera as the one asked for",
+    audited: "the screen shows the other camera as the one asked for",
     run: proxy::rewritten_join,
 };
 
 /// A recorded JOIN is sent again after its session has ended.
 pub const GHOST_SESSION: Attack = Attack {
     name: "a recorded JOIN is sent again",
-    without: "opens a ghost session",
+    audited: "opens a ghost session",
     run: proxy::ghost_session,
 };
 
 /// Peers without the key take a source's places.
 pub const PEERS_WITHOUT_KEY: Attack = Attack {
     name: "64 TCP peers without the key hold a source",
-    without: "its relay never gets in",
+    audited: "its relay never gets in",
     run: shares::peers_without_key,
 };
 
 /// One address takes all sessions of a relay.
 pub const ALL_SESSIONS: Attack = Attack {
     name: "one address takes every session",
-    without: "1000 sessions in 0.1 s, nobody else gets in",
+    audited: "1000 sessions in 0.1 s, nobody else gets in",
     run: shares::all_sessions,
 };
 
 /// Garbage in place of handshakes, from many addresses.
 pub const GARBAGE_HANDSHAKES: Attack = Attack {
     name: "garbage handshakes from 40 addresses",
-    without: "the 1000 a second are used up, keyed viewers stay out",
+    audited: "the 1000 a second are used up, keyed viewers stay out",
     run: handshakes::garbage,
 };
 
 /// Sources that make a relay hold more than it may.
 pub const MEMORY: Attack = Attack {
     name: "canary names of 4 MB; streams of 4 MB",
-    without: "1095 MiB; 1536 MiB",
+    audited: "1095 MiB; 1536 MiB",
     run: memory::large_sources,
 };
 
 /// A picture that takes minutes to decode.
 pub const SCANS: Attack = Attack {
     name: "a JPEG of 390 000 scans in a scaled pipe",
-    without: "the source stalls for good, SIGTERM has no effect for 8 s",
+    audited: "the source stalls for good, SIGTERM has no effect for 8 s",
     run: lying::scans,
 };
 
 /// A relay that makes its viewer write logs.
 pub const LOG_FLOOD: Attack = Attack {
     name: "a relay alternates its multicast group",
-    without: "40 000 log lines a second",
+    audited: "40 000 log lines a second",
     run: lying::log_flood,
 };
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-#[path = "../fuzz/targets.rs"]
+#[path = "../../fuzz/proto.rs"]
 #[allow(
     unreachable_pub,
     reason = "shared with the fuzz targets, which are binaries of another workspace"
@@ -11,7 +11,7 @@ mod targets;
 
 fn replay(name: &str, target: impl Fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("fuzz/corpus")
+        .join("../fuzz/corpus")
         .join(name);
     let mut runs = 0;
     for entry in std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()))

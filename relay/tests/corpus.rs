@@ -1,8 +1,6 @@
 //! The fuzz target on its committed corpus, so that what a fuzzer once found stays found, and on random bytes.
 
-use std::path::Path;
-
-#[path = "../fuzz/targets.rs"]
+#[path = "../../fuzz/relay.rs"]
 #[allow(
     unreachable_pub,
     reason = "shared with the fuzz target, which is a binary of another workspace"
@@ -11,17 +9,7 @@ mod targets;
 
 #[test]
 fn every_sequence_of_the_corpus_is_survived() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/engine");
-    let mut runs = 0;
-    for entry in std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()))
-    {
-        let path = entry.expect("the folder can be listed").path();
-        eprintln!("{}", path.display());
-        targets::engine(&std::fs::read(&path).expect("a committed file can be read"));
-        runs += 1;
-    }
-
-    assert!(runs > 0, "{} is empty", folder.display());
+    fanlight_daemon::testing::replay_corpus("relay_engine", targets::engine);
 }
 
 /// A linear congruential generator (Knuth's MMIX): the same numbers in every run.

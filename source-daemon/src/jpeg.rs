@@ -2,6 +2,8 @@
 
 pub mod codec;
 pub(crate) mod exif;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod markers;
 pub mod splitter;
 

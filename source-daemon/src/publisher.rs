@@ -8,6 +8,8 @@
 
 mod answers;
 mod feedback_sink;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod listener;
 mod places;
 mod send_queue;

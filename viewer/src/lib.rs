@@ -8,10 +8,13 @@ pub mod config;
 pub mod decode;
 pub mod engine;
 pub mod found_relays;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod grey;
 pub mod histogram;
 pub mod marker;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(not(test), allow(dead_code))]
 mod mini_relay;
 pub mod overlay;
 pub mod picture;

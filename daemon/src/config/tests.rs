@@ -1,55 +1,7 @@
 use std::fs::File;
-use std::net::SocketAddr;
 
-use clap::ValueEnum;
-
+use super::fuzz::Config;
 use super::*;
-
-/// A choice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Gso {
-    Auto,
-    Off,
-}
-
-crate::display_choice!(Gso);
-
-/// One key of each kind.
-#[derive(Args, Clone, Debug, PartialEq)]
-struct Config {
-    /// Where to listen.
-    ///
-    /// Anywhere else needs keys. Then it is said who may come, by a list of those who have one.
-    #[arg(default_value_t = SocketAddr::from(([127, 0, 0, 1], 5004)))]
-    listen: SocketAddr,
-    /// A table ahead of plain keys.
-    #[arg(value_parser = entry)]
-    controls: Vec<Entry>,
-    /// Cutting.
-    #[arg(default_value_t = Gso::Auto)]
-    gso: Gso,
-    /// A ratio.
-    #[arg(default_value_t = 0.5)]
-    parity: f64,
-    /// A name that may be absent.
-    name: Option<String>,
-    /// A list.
-    #[arg(default_value = "ipc:///a")]
-    sources: Vec<String>,
-    /// A size.
-    #[arg(default_value_t = 7)]
-    size: u32,
-    /// A number below zero.
-    #[arg(default_value_t = 0)]
-    shift: i64,
-    /// A switch that is on.
-    #[arg(default_value_t = true)]
-    repeat: bool,
-    /// A switch that is off.
-    flip_x: bool,
-    /// A switch that is undecided.
-    stats: Option<bool>,
-}
 
 fn settings(text: &str, flags: &[&str]) -> Result<Settings<Config>, String> {
     let words = std::iter::once(&"program").chain(flags).map(OsString::from);

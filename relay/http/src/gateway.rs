@@ -137,10 +137,10 @@ async fn accept(
 
 /// What each connection needs.
 #[derive(Clone)]
-struct ConnectionHandler {
-    app: Arc<AppState>,
-    router: Router,
-    acceptor: Option<Arc<tls::Acceptor>>,
+pub(super) struct ConnectionHandler {
+    pub(super) app: Arc<AppState>,
+    pub(super) router: Router,
+    pub(super) acceptor: Option<Arc<tls::Acceptor>>,
 }
 
 impl ConnectionHandler {
@@ -169,7 +169,7 @@ impl ConnectionHandler {
         }
     }
 
-    async fn serve<S>(self, stream: S, peer: Peer)
+    pub(super) async fn serve<S>(self, stream: S, peer: Peer)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

@@ -9,6 +9,8 @@ mod api;
 mod api_error;
 mod authorize;
 mod body;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod gateway;
 mod metrics;
 mod mjpeg;
@@ -20,7 +22,8 @@ mod router;
 mod session;
 mod settings;
 mod snapshot;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(not(test), allow(dead_code))]
 mod testing;
 mod whep;
 mod ws;

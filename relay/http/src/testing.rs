@@ -21,7 +21,7 @@ pub(super) fn picture_of(stream: &str, number: u64) -> LiveFrame {
     };
 
     let frame = CheckedFrame {
-        stream: stream.parse().unwrap(),
+        stream: stream.parse().expect("a good name"),
         id: FrameId {
             epoch: header.epoch,
             number,
@@ -36,7 +36,7 @@ pub(super) fn picture_of(stream: &str, number: u64) -> LiveFrame {
 /// Those of a relay that everyone may use.
 pub(super) fn settings() -> Settings {
     Settings {
-        listen: "127.0.0.1:0".parse().unwrap(),
+        listen: "127.0.0.1:0".parse().expect("a good address"),
         access: AccessMode::Open,
         view_token: None,
         admin_token: None,

@@ -39,7 +39,7 @@ use subscription::Subscription;
 const MAX_MESSAGE_BYTES: usize = 4 << 10;
 
 /// Subscriptions of one client: each stream that a relay carries.
-const MAX_SUBSCRIPTIONS: usize = fanlight_proto::limits::MAX_STREAMS;
+pub(super) const MAX_SUBSCRIPTIONS: usize = fanlight_proto::limits::MAX_STREAMS;
 
 /// Messages that a client may send in a second: a credit for each of 64 streams at 60 frames a second.
 const MESSAGES_PER_SECOND: u32 = 4_096;
@@ -99,13 +99,13 @@ async fn shutdown_deadline(app: &AppState) {
 }
 
 /// One client.
-struct Session {
+pub(super) struct Session {
     app: Arc<AppState>,
     grant: Grant,
     address: SocketAddr,
     charge: Arc<Charge>,
     wake: Arc<Notify>,
-    subscriptions: Vec<Subscription>,
+    pub(super) subscriptions: Vec<Subscription>,
     /// Where to look first for a frame that is due: each in its turn.
     turn: usize,
     list_version: watch::Receiver<u64>,
@@ -121,10 +121,10 @@ struct Session {
 }
 
 /// Why a session ends.
-type Ended = &'static str;
+pub(super) type Ended = &'static str;
 
 impl Session {
-    fn new(app: Arc<AppState>, grant: Grant, address: SocketAddr) -> Self {
+    pub(super) fn new(app: Arc<AppState>, grant: Grant, address: SocketAddr) -> Self {
         let now = clock::now();
         Self {
             list_version: app.table().watch_list(),
@@ -218,14 +218,14 @@ impl Session {
     }
 
     /// Attaches subscriptions to streams that have come, and detaches them from those that are gone.
-    fn attach(&mut self) {
+    pub(super) fn attach(&mut self) {
         for subscription in &mut self.subscriptions {
             subscription.attach(&self.app.output, self.address, &self.charge, &self.wake);
         }
     }
 
     /// What is to be sent now. News of the streams and questions go before frames; frames go by turns.
-    fn due(&self, now: Time) -> Option<Due> {
+    pub(super) fn due(&self, now: Time) -> Option<Due> {
         if self.list_due.is_some_and(|due| due <= now) {
             return Some(Due::List);
         }
@@ -263,7 +263,7 @@ impl Session {
             .unwrap_or(now)
     }
 
-    fn make(&mut self, due: Due) -> Option<Message> {
+    pub(super) fn make(&mut self, due: Due) -> Option<Message> {
         let now = clock::now();
         self.ends_in_frame = matches!(due, Due::Frame(_));
         match due {
@@ -294,7 +294,7 @@ impl Session {
     }
 
     /// Does what a message says, and gives what is to be answered.
-    fn take(&mut self, message: &Message) -> Result<Vec<Message>, (u16, Ended)> {
+    pub(super) fn take(&mut self, message: &Message) -> Result<Vec<Message>, (u16, Ended)> {
         let now = clock::now();
         self.heard = now;
         if !self.messages.try_take(now, 1) {
@@ -387,7 +387,7 @@ impl Session {
 
 /// What is to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Due {
+pub(super) enum Due {
     List,
     Ping,
     /// A few bytes behind a frame, by which TCP notices the loss of its end.

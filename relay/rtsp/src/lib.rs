@@ -7,6 +7,8 @@
 
 mod auth;
 mod connection;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod huffman;
 mod jpeg;
 mod pictures;

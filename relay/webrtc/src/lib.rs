@@ -7,6 +7,8 @@
 
 mod coordinates;
 mod encoder;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod picture;
 mod rung;
 mod sdp;

@@ -5,6 +5,8 @@
 
 mod avi;
 mod directory;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod stream;
 
 use std::fmt::Debug;

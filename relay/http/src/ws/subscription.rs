@@ -19,7 +19,7 @@ use crate::{TCP, WS};
 const FIRST_CREDIT: u32 = 1;
 
 /// See the module.
-pub(super) struct Subscription {
+pub(crate) struct Subscription {
     /// The client's number for it.
     pub(super) id: u32,
     pub(super) stream: StreamName,

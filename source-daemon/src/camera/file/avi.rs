@@ -3,8 +3,9 @@
 //! Lists are entered wherever they may hold what is looked for and their lengths are not relied upon, so that files of
 //! several RIFFs (OpenDML), files with a wrong index and files that were never closed play as far as they go.
 
+use std::fmt::Debug;
 use std::fs::File;
-use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use fanlight_proto::message::FrameBuffer;
@@ -29,8 +30,8 @@ pub(super) enum AviError {
 
 /// The file, read as pictures are asked for.
 #[derive(Debug)]
-pub(super) struct Avi {
-    file: BufReader<File>,
+pub(super) struct Avi<F = File> {
+    file: BufReader<F>,
     length: u64,
     at: u64,
     /// Where the list of pictures begins.
@@ -73,9 +74,14 @@ impl Avi {
     pub(super) fn open(path: &Path) -> Result<Self, AviError> {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
-        let file = BufReader::new(file);
+        Self::new(file, length)
+    }
+}
+
+impl<F: Read + Seek> Avi<F> {
+    pub(super) fn new(file: F, length: u64) -> Result<Self, AviError> {
         let mut avi = Self {
-            file,
+            file: BufReader::new(file),
             length,
             at: 0,
             movie: 0,
@@ -219,7 +225,7 @@ impl Avi {
     }
 }
 
-impl Pictures for Avi {
+impl<F: Read + Seek + Debug + Send> Pictures for Avi<F> {
     fn next(&mut self) -> io::Result<Option<FrameBuffer>> {
         self.moments = 1;
         while let Some(chunk) = self.next_chunk()? {
