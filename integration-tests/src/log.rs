@@ -1,6 +1,7 @@
 //! What a program writes, line by line with the time it came.
 
 use std::io::{BufRead, BufReader, Read};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -32,13 +33,17 @@ pub struct Log {
 #[derive(Debug, Default)]
 struct Shared {
     lines: Mutex<Vec<Line>>,
-    grown: Condvar,
+    /// Pipes that have not ended.
+    pipes: AtomicUsize,
+    /// There are more lines, or fewer pipes.
+    changed: Condvar,
 }
 
 impl Log {
     /// Reads `pipe` to its end on a thread of its own.
     pub(crate) fn read(&self, from: &'static str, pipe: impl Read + Send + 'static) {
         let log = self.clone();
+        self.shared.pipes.fetch_add(1, Ordering::Relaxed);
         std::thread::spawn(move || {
             let mut pipe = BufReader::new(pipe);
             let mut bytes = Vec::new();
@@ -52,7 +57,22 @@ impl Log {
                 );
                 bytes.clear();
             }
+
+            let _lines = log.lines();
+            log.shared.pipes.fetch_sub(1, Ordering::Relaxed);
+            log.shared.changed.notify_all();
         });
+    }
+
+    /// Waits until all that was written has been read: a process is seen to end before that. Children that live on keep
+    /// its pipes open, so for `limit` at most.
+    pub(crate) fn wait_read(&self, limit: Duration) {
+        let deadline = Deadline::after(limit);
+        let mut lines = self.lines();
+        while self.shared.pipes.load(Ordering::Relaxed) > 0 && !deadline.is_over() {
+            let waited = self.shared.changed.wait_timeout(lines, deadline.left());
+            lines = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     pub(crate) fn push(&self, from: &'static str, text: String) {
@@ -68,7 +88,7 @@ impl Log {
             text,
         });
 
-        self.shared.grown.notify_all();
+        self.shared.changed.notify_all();
     }
 
     /// How many lines there are so far; lines from there on are those to come.
@@ -108,7 +128,7 @@ impl Log {
                 return None;
             }
 
-            let waited = self.shared.grown.wait_timeout(lines, deadline.left());
+            let waited = self.shared.changed.wait_timeout(lines, deadline.left());
             lines = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }

@@ -25,6 +25,9 @@ pub const RESTART_DELAY: Duration = Duration::from_millis(250);
 /// The watchdog time that a program is told, as in its unit (promise P24).
 pub const WATCHDOG: Duration = Duration::from_secs(3);
 
+/// What a program wrote is read within this after its end.
+const PIPES_END: Duration = Duration::from_secs(2);
+
 /// How a program is to be started.
 #[derive(Clone, Debug)]
 pub struct Launch {
@@ -157,7 +160,9 @@ impl Launch {
     #[track_caller]
     pub fn run(self) -> (Exit, Program) {
         let program = self.start();
-        (program.wait_exit(SOON), program)
+        let exit = program.wait_exit(SOON);
+        program.log.wait_read(PIPES_END);
+        (exit, program)
     }
 
     fn spawn(&self, log: &Log) -> std::io::Result<(Child, OwnedFd)> {

@@ -128,7 +128,7 @@ fn what_print_config_prints_is_a_good_config_that_prints_the_same() {
             "--listen 127.0.0.1:7777 --gso off",
             "capture_dir =",
         ),
-        ("viewer", "--relay 127.0.0.1:7777", "figures ="),
+        ("viewer", "--relay 127.0.0.1:7777", "overlay ="),
     ] {
         let first = env
             .program(name)
