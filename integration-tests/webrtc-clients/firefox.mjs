@@ -28,6 +28,8 @@ const shows = `(() => {
   return pane?.by === "video" && pane.state === "live" && pane.drawn >= 30 && pane.age_ms.p50 !== null && pane;
 })()`;
 const pane = await (await page.waitForFunction(shows, { polling: 200, timeout: 60_000 })).jsonValue();
-console.log(JSON.stringify({ version: await browser.version(), pane, errors }));
+const version = await browser.version();
+// Whoever reads the line may end this script at once, and the browser would go on.
 await browser.close();
 rmSync(profile, { recursive: true, force: true });
+console.log(JSON.stringify({ version, pane, errors }));

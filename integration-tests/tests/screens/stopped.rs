@@ -88,7 +88,10 @@ impl<'a> Wall<'a> {
         if stopped != Stopped::Viewer {
             surfaces.push(("window's state", self.window_says_live()));
             surfaces.push(("window's picture", self.window_has_picture()));
-            surfaces.push(("page", self.page.panes(1.0)[0].state == "live"));
+            // None before it knows the streams.
+            let panes = self.page.panes(1.0);
+            let is_live = panes.first().is_some_and(|pane| pane.state == "live");
+            surfaces.push(("page", is_live));
         }
 
         if matches!(stopped, Stopped::Nothing | Stopped::Source) {
