@@ -235,6 +235,13 @@ impl Engine {
         self.foreign += u64::from(!ours);
     }
 
+    /// Asks the relays of all paths anew with these proofs of access, one for each path. Sessions go on meanwhile.
+    pub fn set_accesses(&mut self, now: Time, accesses: Vec<ViewerAccess>) {
+        for (path, access) in self.paths.iter_mut().zip(accesses) {
+            path.set_access(now, &mut self.shared, access);
+        }
+    }
+
     /// The host of path `at` says that no relay listens there.
     ///
     /// # Panics

@@ -20,6 +20,7 @@ pub mod overlay;
 pub mod picture;
 pub mod readings;
 pub mod record;
+pub mod relay_keys;
 pub mod scene;
 pub mod stats;
 pub mod tcp;

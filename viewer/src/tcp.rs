@@ -12,8 +12,8 @@ mod trust;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use fanlight_daemon::keys::KeyPath;
 use rustls::ClientConfig;
-use zeroize::Zeroizing;
 
 pub use address::RelayUrl;
 pub(crate) use address::is_web_address;
@@ -24,8 +24,8 @@ pub use trust::{Fingerprint, TrustError};
 /// What to show to relays over TCP, and which of them to believe.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// The token that lets one watch; none: none is shown.
-    pub token: Option<Arc<Zeroizing<String>>>,
+    /// The file of the token that lets one watch, which each connection reads anew; none: none is shown.
+    pub token: Option<KeyPath>,
     /// By what a certificate is judged; none: there is no relay with TLS.
     pub tls: Option<Arc<ClientConfig>>,
     /// Bytes to ask the kernel to keep for the socket; none: it chooses by itself.

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::task::{self, Poll};
 
 use fanlight_daemon::capture::{Capture, Direction, Requests, Role};
+use fanlight_daemon::file_watch::FileWatch;
 use fanlight_daemon::rate_limit::LogLimiter;
 use fanlight_daemon::{Shutdown, clock};
 use fanlight_proto::clock::Time;
@@ -23,6 +24,7 @@ use fanlight_proto::handshake::ViewerAccess;
 
 use crate::engine::{Carrier, Engine, Output};
 use crate::found_relays::{AUTO, FoundRelays, LOCAL};
+use crate::relay_keys::RelayKeys;
 use crate::tcp::{self, RelayUrl};
 use connection::Connection;
 pub use socket::{GroBatches, Socket};
@@ -47,6 +49,8 @@ pub struct Route {
     pub relays: Vec<String>,
     /// What is found.
     pub found: FoundRelays,
+    /// What proves access to them, and is read again when it changes.
+    pub keys: RelayKeys,
     /// The proof of access for each; connections need none.
     pub accesses: Vec<ViewerAccess>,
     /// What connections show, and whom they believe.
@@ -151,10 +155,10 @@ pub async fn drive_shared(
 
     let failures = LogLimiter::new();
     let group_changes = LogLimiter::new();
-    let multicast = route.multicast;
     let mut driver = Driver {
         links,
-        multicast,
+        route,
+        key_watch: route.keys.watch(),
         failures,
         group_changes,
         capture,
@@ -186,7 +190,8 @@ impl Link {
 
 struct Driver<'a> {
     links: Vec<Link>,
-    multicast: bool,
+    route: &'a Route,
+    key_watch: FileWatch,
     failures: LogLimiter,
     group_changes: LogLimiter,
     capture: Capture,
@@ -199,6 +204,10 @@ impl Driver<'_> {
         while !shutdown.requested() {
             self.reconnect(clock::now());
             let now = clock::now();
+            let keys = || self.route.keys.read(&self.route.relays);
+            if let Some(accesses) = self.key_watch.due(now, keys) {
+                self.engine.set_accesses(now, accesses);
+            }
             self.engine.on_tick(now);
 
             if self.drain_outputs(now).is_break() {
@@ -208,7 +217,12 @@ impl Driver<'_> {
             self.capture.turn(now, || counts(now, self.engine));
             let reconnect = self.reconnect_due();
             let turn = self.sink.turn(now, self.engine);
-            let due = [self.engine.next_deadline(), turn, reconnect];
+            let due = [
+                self.engine.next_deadline(),
+                turn,
+                reconnect,
+                self.key_watch.next(),
+            ];
             let due = due.into_iter().flatten().min().unwrap_or(now);
 
             tokio::select! {
@@ -341,7 +355,7 @@ impl Driver<'_> {
     }
 
     fn join(&mut self, now: Time, at: usize, group: SocketAddrV4) {
-        if !self.multicast {
+        if !self.route.multicast {
             return;
         }
 

@@ -66,6 +66,34 @@ fn another_shared_key_ends_the_viewers_of_the_former_and_a_wrong_file_ends_nobod
 }
 
 #[test]
+fn a_viewer_takes_another_key_without_being_started_anew() {
+    let env = TestEnv::new();
+    let _source = env.source("cam").flags(INPUT).ready();
+    let [at_relay, at_viewer] =
+        ["relay.key", "viewer.key"].map(|name| file(&env, name, &key("psk", 1)));
+    let _relay = env
+        .relay(0, &[env.ipc("cam")])
+        .flag("access", "psk")
+        .flag("key-file", &at_relay)
+        .ready();
+    let viewing = env.viewer(env.relay_address(0), "cam");
+    let viewing = viewing.flag("key-file", &at_viewer).start();
+    viewing.wait_shown(10);
+
+    put(&at_viewer, "fanlight-psk:nonsense");
+    let wrong = "key_file has changed and is not used";
+    viewing.program().wait_for_line(wrong);
+    viewing.wait_more(10);
+
+    put(&at_relay, &key("psk", 2));
+    let refused = "the relay does not know this viewer's key";
+    viewing.program().wait_for_line(refused);
+    put(&at_viewer, &key("psk", 2));
+    viewing.wait_more(10);
+    assert!(viewing.program().exits().is_empty());
+}
+
+#[test]
 fn another_feed_key_at_source_and_relay_brings_the_stream_back_and_the_former_opens_nothing() {
     let env = TestEnv::new();
     let [at_source, at_relay] =

@@ -1,15 +1,14 @@
 //! Which relays are asked, by what, and what is shown to them. The main thread calls it when the program starts.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{bail, ensure};
 use clap::ValueEnum;
-use fanlight_proto::handshake::{PublicKey, ViewerAccess};
 
 use super::{Config, DEFAULT_RECEIVE_BUFFER, Redundancy};
 use crate::engine::MAX_PATHS;
 use crate::found_relays::{AUTO, FoundRelays, LOCAL};
+use crate::relay_keys::RelayKeys;
 use crate::tcp::{self, RelayUrl};
 use crate::udp::Route;
 
@@ -35,14 +34,17 @@ pub fn route(config: &Config) -> anyhow::Result<Route> {
     let found = looks(config).then(FoundRelays::start);
     let web = |relay: &String| relay.parse::<RelayUrl>().ok();
     let secure = relays.iter().filter_map(web).any(|url| url.is_secure());
-    let token = config.relay_token_file.as_ref();
-    let token = token.map(|file| file.token()).transpose()?;
+    let token = config.relay_token_file.clone();
+    // One that is not there is told at once.
+    token.as_ref().map(|file| file.token()).transpose()?;
+    let keys = keys(config);
     let trust = || tcp::trust(config.relay_ca_file.as_ref(), &config.relay_certificate);
 
     Ok(Route {
-        accesses: accesses(config, &relays)?,
+        accesses: keys.read(&relays)?,
+        keys,
         tcp: tcp::Options {
-            token: token.map(Arc::new),
+            token,
             tls: secure.then(trust).transpose()?,
             receive_buffer: Some(config.receive_buffer)
                 .filter(|bytes| *bytes < DEFAULT_RECEIVE_BUFFER),
@@ -55,6 +57,13 @@ pub fn route(config: &Config) -> anyhow::Result<Route> {
         capture: config.capture_dir.clone(),
         own: None,
     })
+}
+
+fn keys(config: &Config) -> RelayKeys {
+    RelayKeys {
+        file: config.key_file.clone(),
+        relays: config.relay_key.clone(),
+    }
 }
 
 /// Whether the relays are those that are found.
@@ -115,32 +124,6 @@ fn replaces(config: &Config, relays: &[String]) -> Vec<(usize, usize)> {
 fn udp_host(relay: &str) -> &str {
     let (host, _) = relay.rsplit_once(':').unwrap_or((relay, ""));
     host.trim_matches(['[', ']'])
-}
-
-/// What to show to each of the relays. A connection shows the token instead.
-fn accesses(config: &Config, relays: &[String]) -> anyhow::Result<Vec<ViewerAccess>> {
-    let Some(file) = &config.key_file else {
-        return Ok(vec![ViewerAccess::Open; relays.len()]);
-    };
-
-    if config.relay_key.is_empty() {
-        return Ok(vec![ViewerAccess::Psk(file.shared()?); relays.len()]);
-    }
-
-    let own = file.private()?;
-    let mut keys = config.relay_key.iter().cycle();
-    let mut access = |relay: &String| {
-        if tcp::is_web_address(relay) {
-            return Ok(ViewerAccess::Open);
-        }
-
-        let relay: &PublicKey = keys.next().context("`relay_key` has no key")?;
-        Ok(ViewerAccess::Keys {
-            own: own.clone(),
-            relay: *relay,
-        })
-    };
-    relays.iter().map(&mut access).collect()
 }
 
 /// What is wrong with settings that are each valid.
@@ -212,7 +195,7 @@ fn check_address(relay: &str) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use fanlight_daemon::keys::KeyPath;
-    use fanlight_proto::handshake::{PrivateKey, SharedKey};
+    use fanlight_proto::handshake::{PrivateKey, PublicKey, SharedKey, ViewerAccess};
     use fanlight_proto::message::Access;
 
     use super::*;
@@ -299,7 +282,8 @@ mod tests {
             };
 
             check(&config).unwrap();
-            accesses(&config, &config.relay)
+            keys(&config)
+                .read(&config.relay)
                 .map(|accesses| accesses.iter().map(ViewerAccess::kind).collect::<Vec<_>>())
         };
 

@@ -136,6 +136,19 @@ impl Path {
         self.session.as_mut().filter(|session| session.id == id)
     }
 
+    /// Another proof of access, with which the relay is asked anew. The session goes on until it answers.
+    pub(super) fn set_access(&mut self, now: Time, shared: &mut Shared, access: ViewerAccess) {
+        if self.is_tcp {
+            return;
+        }
+
+        self.access = access;
+        if let Some(session) = &mut self.session {
+            session.renew_at(now);
+        }
+        self.begin(now, shared);
+    }
+
     /// Asks for media, or for none, by a keep-alive at once.
     pub(super) fn set_paused(&mut self, now: Time, paused: bool) {
         if std::mem::replace(&mut self.paused, paused) != paused

@@ -224,6 +224,13 @@ impl Session {
         self.seal.as_ref().map(|seal| seal.renewal_due)
     }
 
+    /// Its channel is to be replaced at `due`.
+    pub(super) fn renew_at(&mut self, due: Time) {
+        if let Some(seal) = &mut self.seal {
+            seal.renewal_due = due;
+        }
+    }
+
     /// Whether its channel is to be replaced now.
     pub(super) fn needs_renewal(&self, now: Time) -> bool {
         self.renewal_due().is_some_and(|due| due <= now)

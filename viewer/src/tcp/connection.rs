@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanlight_daemon::clock;
+use fanlight_daemon::keys::KeyPath;
 use fanlight_proto::clock::Time;
 use fanlight_proto::frame_message::HEADER_BYTES;
 use fanlight_proto::limits::MAX_FRAME_BYTES;
@@ -312,7 +313,8 @@ async fn shake_hands(
         .clone()
         .into_client_request()
         .map_err(|error| failed(&error))?;
-    if let Some(token) = &options.token
+    let token = options.token.as_ref().map(KeyPath::token).transpose();
+    if let Some(token) = token.map_err(|error| Failure::Rejected(error.to_string()))?
         && let Ok(mut bearer) = HeaderValue::from_str(&format!("Bearer {}", token.as_str()))
     {
         bearer.set_sensitive(true);

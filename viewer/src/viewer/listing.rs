@@ -14,6 +14,7 @@ use fanlight_proto::message::{State, StreamInfo};
 
 use crate::engine::{Engine, EngineConfig, LinkState, Output, Redundancy, Request, state_word};
 use crate::found_relays::{LOCAL, fits};
+use crate::relay_keys::RelayKeys;
 use crate::udp::{Route, Sink, drive};
 
 /// A relay that has not answered by then is not there.
@@ -109,6 +110,7 @@ fn streams(
 ) -> anyhow::Result<String> {
     let route = Route {
         relays: vec![address.to_string()],
+        keys: RelayKeys::default(),
         accesses: vec![access],
         ..route.clone()
     };

@@ -342,6 +342,7 @@ fn a_relay_tells_what_it_has_and_a_missing_one_is_named() {
     let route = |relay: &str| Route {
         relays: vec![relay.to_owned()],
         found: crate::found_relays::FoundRelays::default(),
+        keys: Default::default(),
         accesses: vec![ViewerAccess::Open],
         tcp: crate::tcp::Options::default(),
         replaces: Vec::new(),

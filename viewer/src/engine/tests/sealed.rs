@@ -102,6 +102,42 @@ fn a_viewer_with_a_key_of_its_own_joins_the_relay_it_knows_and_no_other() {
 }
 
 #[test]
+fn another_key_of_a_viewers_own_takes_over_without_a_lost_frame() {
+    let [former, newer, relay] = [3, 7, 4].map(|byte| PrivateKey::new([byte; 32]));
+    let access = |own: &PrivateKey| ViewerAccess::Keys {
+        own: own.clone(),
+        relay: relay.public(),
+    };
+    let lets_in = |viewers: &[&PrivateKey]| RelayAccess::Keys {
+        own: relay.clone(),
+        viewers: viewers
+            .iter()
+            .map(|key| (key.public(), "hall".into()))
+            .collect(),
+    };
+
+    let paths = vec![Carrier::Udp(access(&former))];
+    let config = EngineConfig { paths, ..config() };
+    let mut world = world(3, config, lets_in(&[&former]));
+    world.run_until(ms(1000));
+    world.engine.set_accesses(world.now, vec![access(&newer)]);
+    world.run_until(ms(2000));
+    let summary = world.engine.summary(world.now);
+    assert_eq!(
+        summary.paths[0].renewals, 0,
+        "the relay does not know it yet"
+    );
+
+    world.relay().access = lets_in(&[&newer]);
+    world.run_until(ms(3000));
+    let summary = world.engine.summary(world.now);
+    assert_eq!((summary.joins, summary.paths[0].renewals), (1, 1));
+    assert_eq!((summary.losses.total(), world.bodies_wrong), (0, 0));
+    assert!(world.frames.len() > 85, "{}", world.frames.len());
+    assert_eq!(world.link_state_at(world.now), LinkState::Live);
+}
+
+#[test]
 fn who_has_another_key_or_none_or_one_too_many_is_told_so() {
     let psk = || RelayAccess::Psk(SharedKey::new(KEY));
     let cases = [
