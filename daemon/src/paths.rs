@@ -1,5 +1,6 @@
 //! Where programs of one host meet.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -53,6 +54,16 @@ pub fn runtime_dir() -> Result<PathBuf, PathError> {
     )
 }
 
+/// The first directory of `$STATE_DIRECTORY`, which units set: what is kept there survives a restart.
+#[must_use]
+pub fn state_dir() -> Option<PathBuf> {
+    first_of(std::env::var_os("STATE_DIRECTORY")?)
+}
+
+fn first_of(dirs: impl AsRef<OsStr>) -> Option<PathBuf> {
+    std::env::split_paths(&dirs).find(|dir| dir.is_absolute())
+}
+
 fn choose(
     given: Option<PathBuf>,
     system: &Path,
@@ -60,8 +71,7 @@ fn choose(
     temporary: &Path,
     uid: u32,
 ) -> Result<PathBuf, PathError> {
-    let given = given.and_then(|dirs| std::env::split_paths(&dirs).find(|dir| dir.is_absolute()));
-    if let Some(dir) = given {
+    if let Some(dir) = given.and_then(first_of) {
         return made(dir);
     }
 

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use fanlight_daemon::config;
 use fanlight_daemon::endpoint::listen_address;
 use fanlight_daemon::keys::{KeyFileError, KeyPath};
-use fanlight_daemon::paths::{PathError, STREAMS_DIR, runtime_dir};
+use fanlight_daemon::paths::{PathError, STREAMS_DIR, runtime_dir, state_dir};
 use fanlight_proto::handshake::RelayAccess;
 use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_STREAMS, MAX_VIEWERS, SOURCE_STALE};
 use fanlight_proto::message::StreamName;
@@ -233,6 +233,7 @@ impl Config {
             ready: self.http_ready.clone(),
             streams: self.streams.clone(),
             whep: None,
+            state_dir: state_dir(),
         })
     }
 

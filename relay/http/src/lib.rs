@@ -94,6 +94,13 @@ impl Http {
     /// [`HttpError`].
     pub fn bind(settings: Settings) -> Result<Self, HttpError> {
         let authorizer = settings.authorizer()?;
+        if let Some(folder) = &settings.state_dir
+            && let Err(error) = authorizer.keep_sign_outs(folder.join("sign-outs"))
+        {
+            let folder = folder.display();
+            tracing::error!(%folder, "a restart will forget who has signed out: {error}");
+        }
+
         let certificate = Certificate::load(settings.tls.as_ref(), &["http/1.1"])?;
         let (listener, address) = listener::bind("HTTP", settings.listen)?;
         Ok(Self {

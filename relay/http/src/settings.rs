@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use fanlight_daemon::keys::{KeyFileError, KeyPath};
@@ -42,6 +43,8 @@ pub struct Settings {
     pub streams: Vec<StreamName>,
     /// The WebRTC output, when there is one.
     pub whep: Option<WhepClient>,
+    /// Where it is kept who has signed out, for the next start.
+    pub state_dir: Option<PathBuf>,
 }
 
 /// What a relay needs to be ready.

@@ -2,6 +2,8 @@
 
 mod grant;
 
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -147,6 +149,14 @@ impl Authorizer {
         };
         authorizer.set_tokens(&authorizer.files.read()?);
         Ok(authorizer)
+    }
+
+    /// Remembers in `file` who has signed out, also for a relay that starts anew.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written.
+    pub fn keep_sign_outs(&self, file: PathBuf) -> io::Result<()> {
+        self.sign_outs.keep_in(file, unix_seconds())
     }
 
     /// Reads the tokens again when their files change, for ever on a task.

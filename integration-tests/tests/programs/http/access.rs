@@ -248,6 +248,51 @@ fn after_signing_out_a_copied_cookie_opens_nothing_and_ends_what_it_opened() {
 }
 
 #[test]
+fn after_a_restart_a_cookie_that_was_signed_out_opens_nothing_and_others_do() {
+    let Locked { fixture, view, .. } = Locked::new();
+    let token = fixture.env.path("view").display().to_string();
+    let state = fixture.env.path("state");
+    std::fs::create_dir(&state).unwrap();
+    let start = || {
+        let launch = fixture.env.relay(1, &[fixture.env.ipc("cam")]);
+        let http = format!("{}:0", fixture.env.relay_address(1).ip());
+        let launch = launch.flag("http", http).env("STATE_DIRECTORY", &state);
+        let launch = launch
+            .flags("--http-access token")
+            .flag("http-view-token", &token);
+        launch.ready()
+    };
+    // Its name has the port in it, which is another one each time.
+    let shown = |site: &Site, value: &str| {
+        let url = site.url("");
+        let port = url.rsplit(':').next().unwrap();
+        let cookie = format!("fanlight-{port}={value}");
+        site.ask("GET", "/api/streams", &[("Cookie", &cookie)], "")
+            .status
+    };
+
+    let relay = start();
+    let site = Site::of(&relay);
+    let sign_in = || {
+        let body = json!({ "token": view }).to_string();
+        let answer = site.ask("POST", "/api/session", &[], &body);
+        let cookie = cookie(answer.header("set-cookie"));
+        cookie.split_once('=').unwrap().1.to_owned()
+    };
+    let (gone, other) = (sign_in(), sign_in());
+    assert_eq!((shown(&site, &gone), shown(&site, &other)), (200, 200));
+    let url = site.url("");
+    let gone_cookie = format!("fanlight-{}={gone}", url.rsplit(':').next().unwrap());
+    let headers = [("Cookie", gone_cookie.as_str())];
+    assert_eq!(site.ask("DELETE", "/api/session", &headers, "").status, 204);
+    relay.kill();
+
+    let relay = start();
+    let site = Site::of(&relay);
+    assert_eq!((shown(&site, &gone), shown(&site, &other)), (401, 200));
+}
+
+#[test]
 fn a_stream_and_a_socket_end_when_the_address_that_opened_them_expires() {
     let locked = Locked::new();
     let site = locked.fixture.site;

@@ -2,10 +2,17 @@
 //! all who hold a copy. Outputs ask at the start of a request, and wait for the end beside what they stream.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fanlight_daemon::clock;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -14,6 +21,9 @@ use super::{Role, SESSION, Token};
 
 /// Sessions that are remembered as ended: 1 MB. When there are more, all cookies given out until then end.
 const MAX_SIGN_OUTS: usize = 16_384;
+
+/// Longest file of them that is read, in bytes: a line has 36.
+const MAX_FILE_BYTES: u64 = 64 * MAX_SIGN_OUTS as u64;
 
 /// How often a stream looks at the wall clock, which may be set: so long after it expires it ends at the latest.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -95,7 +105,7 @@ impl Grant {
     }
 }
 
-/// The sessions that were signed out before they expired. A relay that starts anew has forgotten them.
+/// The sessions that were signed out before they expired.
 #[derive(Debug, Default)]
 pub(super) struct SignOuts {
     ended: Mutex<Ended>,
@@ -108,9 +118,63 @@ struct Ended {
     sessions: HashMap<SessionId, u64>,
     /// Cookies that are good until then have ended as well.
     all_until: u64,
+    /// Where they are kept, so that a relay that starts anew knows them.
+    file: Option<PathBuf>,
+}
+
+impl Ended {
+    /// A line for each: until when its cookie would have been good, and the session; none on the first, which is for all.
+    fn save(&self) -> io::Result<()> {
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+
+        let mut text = format!("{}\n", self.all_until);
+        for (session, until) in &self.sessions {
+            let _ = writeln!(text, "{until}.{}", URL_SAFE_NO_PAD.encode(session));
+        }
+
+        let newer = file.with_extension("new");
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        io::Write::write_all(&mut options.open(&newer)?, text.as_bytes())?;
+        fs::rename(newer, file)
+    }
+
+    /// Takes what such lines say, and passes over others.
+    fn read(&mut self, text: &str, now: u64) {
+        for line in text.lines().take(1 + MAX_SIGN_OUTS) {
+            let (until, session) = line.split_once('.').unwrap_or((line, ""));
+            let Ok(until) = until.parse::<u64>() else {
+                continue;
+            };
+
+            let id = URL_SAFE_NO_PAD.decode(session).unwrap_or_default();
+            match SessionId::try_from(id) {
+                Ok(id) if now < until => drop(self.sessions.insert(id, until)),
+                Err(_) if session.is_empty() => self.all_until = self.all_until.max(until),
+                _ => {}
+            }
+        }
+    }
 }
 
 impl SignOuts {
+    /// Keeps them in `file` too, and takes those that stand there.
+    pub(super) fn keep_in(&self, file: PathBuf, now: u64) -> io::Result<()> {
+        let mut text = String::new();
+        match File::open(&file) {
+            Ok(found) => drop(found.take(MAX_FILE_BYTES).read_to_string(&mut text)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+
+        let mut ended = self.ended.lock();
+        ended.read(&text, now);
+        ended.file = Some(file);
+        ended.save()
+    }
+
     /// Ends the session of a cookie that is good until `until`.
     pub(super) fn add(&self, session: SessionId, until: u64, now: u64) {
         let mut ended = self.ended.lock();
@@ -124,6 +188,9 @@ impl SignOuts {
         }
 
         ended.sessions.insert(session, until);
+        if let Err(error) = ended.save() {
+            tracing::error!("a restart will forget who has signed out: {error}");
+        }
         drop(ended);
         self.announce();
     }
@@ -168,6 +235,36 @@ mod tests {
         assert!(sign_outs.has(&bystander, until));
         assert!(!sign_outs.has(&bystander, until + 1), "given out later");
         assert!(sign_outs.has(&0_u128.to_le_bytes(), until));
+    }
+
+    #[test]
+    fn a_relay_that_starts_anew_knows_who_has_signed_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("sign-outs");
+        let first = SignOuts::default();
+        first.keep_in(file.clone(), NOW).unwrap();
+        first.add([1; 16], NOW + 10, NOW);
+        first.add([2; 16], NOW + 20, NOW);
+
+        let second = SignOuts::default();
+        second.keep_in(file.clone(), NOW + 15).unwrap();
+        assert!(second.has(&[2; 16], NOW + 20) && !second.has(&[3; 16], NOW + 20));
+        assert_eq!(
+            second.ended.lock().sessions.len(),
+            1,
+            "the other has expired"
+        );
+
+        second.ended.lock().all_until = NOW + 30;
+        second.add([4; 16], NOW + 40, NOW + 15);
+        let third = SignOuts::default();
+        third.keep_in(file.clone(), NOW + 15).unwrap();
+        assert!(third.has(&[3; 16], NOW + 30) && third.has(&[4; 16], NOW + 40));
+
+        fs::write(&file, "\n.\nnonsense\n18446744073709551616\n5.x\n").unwrap();
+        let fourth = SignOuts::default();
+        fourth.keep_in(file, NOW).unwrap();
+        assert!(!fourth.has(&[3; 16], NOW));
     }
 
     #[test]
