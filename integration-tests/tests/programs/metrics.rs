@@ -228,6 +228,10 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
+        Self::with("")
+    }
+
+    fn with(relay_flags: &str) -> Self {
         let env = TestEnv::new();
         let source = env
             .source("cam")
@@ -235,7 +239,8 @@ impl Fixture {
             .ready();
 
         let http = format!("{}:0", env.relay_address(0).ip());
-        let relay = env.relay(0, &[env.ipc("cam")]).flag("http", http).ready();
+        let relay = env.relay(0, &[env.ipc("cam")]).flag("http", http);
+        let relay = relay.flags(relay_flags).ready();
         let site = Site::of(&relay);
         until("the first picture has come", SOON, || {
             (site.get("/snapshot/cam.jpg").status == 200).then_some(())
@@ -279,6 +284,26 @@ fn value(families: &BTreeMap<String, Family>, sample: &str) -> f64 {
         .map(|(_, value)| *value)
         .next()
         .unwrap_or_default()
+}
+
+#[test]
+fn what_is_asked_for_and_not_given_is_counted_by_what_it_is() {
+    let fixture = Fixture::with("--max-viewers 1");
+    let viewer = || {
+        let viewer = fixture.env.viewer(fixture.env.relay_address(0), "cam");
+        viewer.start()
+    };
+    let first = viewer();
+    first.wait_shown(1);
+    let refused = || {
+        let sample = "fanlight_relay_refusals_total{resource=\"sessions\"}";
+        value(&fixture.scrape(), sample)
+    };
+    assert_eq!(refused(), 0.0);
+    let _second = viewer();
+    until("the refusal is counted", SOON, || {
+        (refused() > 0.0).then_some(())
+    });
 }
 
 #[test]

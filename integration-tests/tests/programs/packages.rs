@@ -259,7 +259,24 @@ fn a_relay_that_was_taken_can_neither_signal_a_source_nor_replace_its_socket() {
     let socket = host.sh("find /run/fanlight -type s");
     let socket = socket.trim();
     assert!(as_relay(&format!("test -w {socket}")), "it may connect");
+    assert!(
+        !host
+            .command(&format!(
+                "setpriv --reuid fanlight-relay --regid fanlight-relay --clear-groups test -w {socket}"
+            ))
+            .status()
+            .unwrap()
+            .success(),
+        "others may not"
+    );
+
     let relay = process_of(&host, "fanlight-relay@main");
+    let user = |process: &str| host.sh(&format!("stat -c %U /proc/{}", process.trim()));
+    let users = [&source, &relay].map(|process| user(process));
+    assert_eq!(
+        users.each_ref().map(|user| user.trim()),
+        ["fanlight-source", "fanlight-relay"]
+    );
     assert!(as_relay(&format!("sh -c 'kill -0 {}'", relay.trim())));
     assert!(!as_relay(&format!("sh -c 'kill -0 {}'", source.trim())));
     assert!(!as_relay(&format!("rm {socket}")));
