@@ -15,6 +15,7 @@ use std::sync::{Mutex, PoisonError};
 pub fn folder(name: &str) -> Result<PathBuf, String> {
     static MAKING: Mutex<()> = Mutex::new(());
     let _one = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = crate::test_env::lock("npm");
     runs("node", &["--version"])?;
     let test = std::env::current_exe().expect("a running test has a file");
     let folder = test

@@ -16,6 +16,7 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python");
 pub fn python() -> Option<PathBuf> {
     static INSTALLING: Mutex<()> = Mutex::new(());
     let _one = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = crate::test_env::lock("python");
 
     let requirements = script("requirements.txt");
     let wanted = std::fs::read_to_string(&requirements).expect("requirements.txt is committed");

@@ -172,6 +172,20 @@ pub fn target_directory() -> PathBuf {
     ancestor_of_test(3)
 }
 
+/// Keeps other processes of tests from making what `name` stands for below `target/` until it is dropped: the camera's
+/// tests run beside the others.
+///
+/// # Panics
+/// When files cannot be written there.
+pub(crate) fn lock(name: &str) -> std::fs::File {
+    let folder = target_directory().join("tmp");
+    std::fs::create_dir_all(&folder).expect("a test may write below target/");
+    let file = std::fs::File::create(folder.join(format!("{name}.lock")));
+    let file = file.expect("a test may write below target/");
+    file.lock().expect("a file below target/ can be locked");
+    file
+}
+
 fn ancestor_of_test(generations: usize) -> PathBuf {
     let test = std::env::current_exe().expect("a running test has a file");
     let ancestor = test.ancestors().nth(generations);
