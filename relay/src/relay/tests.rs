@@ -163,6 +163,11 @@ impl Viewer {
         self.socket.send(&datagram).await.unwrap();
     }
 
+    /// Makes room in the socket, which what was published while others joined has filled.
+    fn forget_what_came(&mut self) {
+        while self.socket.try_recv(&mut self.buffer).is_ok() {}
+    }
+
     /// The encoded frames 1 to [`FRAMES`], from nothing but the shards that come. `newest` is the last of them.
     async fn watch(&mut self, newest: &Cell<u64>) -> BTreeMap<u64, Vec<u8>> {
         let mut open: BTreeMap<u64, (usize, Vec<u8>)> = BTreeMap::new();
@@ -241,6 +246,10 @@ async fn three_viewers_get_every_frame(gso: Gso) {
     let mut one = Viewer::join(running.address, &mut source).await;
     let mut two = Viewer::join(running.address, &mut source).await;
     let mut three = Viewer::join(running.address, &mut source).await;
+    for viewer in [&mut one, &mut two, &mut three] {
+        viewer.forget_what_came();
+    }
+
     let newest: [Cell<u64>; 3] = Default::default();
     let watching = (
         one.watch(&newest[0]),
