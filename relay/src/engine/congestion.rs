@@ -2,11 +2,8 @@
 //!
 //! Whole frames are left out, evenly, because half a picture is worth nothing. Three signs lower the
 //! share of frames that is sent: frames that did not arrive whole (the viewer's report, once a
-//! second and at once after a loss), frames that are in flight for long (the highest sequence in its
-//! keep-alives: a queue fills), and very many lost shards. Each second without a sign raises it.
-//!
-//! The first sign only spreads the frames over their interval: a burst may have been too much for a
-//! queue on the way, and what is lost of a spread frame tells how much the path carries.
+//! second), frames that are in flight for long (the highest sequence in its keep-alives: a queue
+//! fills), and very many lost shards. Each second without a sign raises it.
 
 mod in_flight;
 mod params;
@@ -23,10 +20,6 @@ use params::PARAMS;
 
 /// Reports come each second: an interval of at least this without a sign raises the share.
 const MIN_CLEAN_INTERVAL: Duration = Duration::from_millis(500);
-
-/// A report that comes sooner than this after the one before tells of a loss at once. It may lower the share, and the
-/// period goes on.
-const FULL_PERIOD: Duration = Duration::from_millis(700);
 
 /// A queue lowers the share at most once in this time.
 const QUEUE_REACTION_INTERVAL: Duration = Duration::from_secs(1);
@@ -45,39 +38,30 @@ pub(super) struct CongestionController {
     credit: f64,
     /// The share at which frames were lost last.
     lost_at: f64,
-    /// Frames are spread, whatever the share.
-    spreads: bool,
-    /// Frames are spread for so long without a sign.
-    spread_for: Duration,
     last_sent: Option<Time>,
     in_flight: InFlight,
     ledger: DeliveryLedger,
-    /// The report by which the present period began.
     report: Report,
     reported: Time,
-    /// When the present period began.
-    period_began: Time,
-    /// The last period and the one before, unless they have lowered the share.
+    /// The last report and the one before, unless they have lowered the share.
     periods: [ReportPeriod; 2],
-    /// Frames sent in the present period, and in the one before.
+    /// Frames sent since the last report, and between that one and the one before.
     sent_since: [u64; 2],
     lowered: Time,
     /// The newest frame sent when the share was lowered.
     lowered_at: u64,
-    /// The newest frame that had arrived when the present period began.
+    /// The newest frame that had arrived at the last report.
     reported_newest: u64,
     broken_since: Option<Time>,
     held_until: Time,
     skipped: u64,
 }
 
-/// What reports say of one period.
+/// What one report says in addition to the one before it.
 #[derive(Clone, Copy, Debug, Default)]
 struct ReportPeriod {
     decided: u64,
     lost: u64,
-    /// The part of the shards that did not come at first.
-    shard_loss: f64,
     /// Nothing arrived, so the viewer does not know what it has lost.
     swallowed: bool,
 }
@@ -90,14 +74,11 @@ impl CongestionController {
             min_share: 0.0,
             credit: 0.0,
             lost_at: 1.0,
-            spreads: false,
-            spread_for: PARAMS.min_spread_for,
             last_sent: None,
             in_flight: InFlight::new(now),
             ledger: DeliveryLedger::default(),
             report: Report::default(),
             reported: now,
-            period_began: now,
             periods: [ReportPeriod::default(); 2],
             sent_since: [0; 2],
             lowered: now,
@@ -152,7 +133,6 @@ impl CongestionController {
         let queued = delay.is_some_and(|delay| delay > PARAMS.queued);
         let rested = now.saturating_since(self.lowered) >= QUEUE_REACTION_INTERVAL;
         if queued && rested && self.share > PARAMS.min_share_by_signs {
-            self.lost_at = self.share;
             self.lower(now, PARAMS.after_loss, PARAMS.min_share_by_signs);
         }
     }
@@ -164,38 +144,36 @@ impl CongestionController {
 
     /// Takes the viewer's report: counts since its session began.
     pub(super) fn on_report(&mut self, now: Time, report: &Report) {
-        self.reported = now;
-        let whole_period = now.saturating_since(self.period_began) >= FULL_PERIOD;
-        let period = self.period(now, report);
+        let before = std::mem::replace(&mut self.report, *report);
+        let reported_newest = self.reported_newest;
+        let moved = self.in_flight.take_moved();
+        let period = self.period(now, &before, moved);
+        let shard_loss = ratio(
+            report.shards_missed.saturating_sub(before.shards_missed),
+            report
+                .shards_expected
+                .saturating_sub(before.shards_expected),
+        );
+
+        self.periods = [period, self.periods[0]];
+        self.begin_period(now);
 
         // Frames that were in flight when the share was lowered say nothing of the new share.
-        if self.reported_newest < self.lowered_at && !period.swallowed {
+        if reported_newest < self.lowered_at && !period.swallowed {
             self.periods = [ReportPeriod::default(); 2];
-            self.begin_period(now, report);
             return;
         }
 
-        if whole_period {
-            self.check_breaker(now, period);
-        }
-
-        if self.lower_by_loss(now, period) {
-            self.periods = [ReportPeriod::default(); 2];
-            self.begin_period(now, report);
-        } else if whole_period {
-            if period.lost == 0 && period.decided > 0 {
-                self.raise(now, period.shard_loss > PARAMS.some_shard_loss);
-            }
-            self.periods = [period, self.periods[0]];
-            self.begin_period(now, report);
-        }
+        self.check_breaker(now, period);
+        self.react(now, shard_loss);
     }
 
     /// Takes a report whose losses say nothing of the path that this controller is about.
     pub(super) fn ignore_report(&mut self, now: Time, report: &Report) {
-        self.reported = now;
+        self.report = *report;
         self.periods = [ReportPeriod::default(); 2];
-        self.begin_period(now, report);
+        self.in_flight.take_moved();
+        self.begin_period(now);
     }
 
     /// Takes a report whose losses parity will recover, which begins by it: neither they nor what is
@@ -224,11 +202,6 @@ impl CongestionController {
         self.sent_since = [0; 2];
     }
 
-    /// Whether the path has shown that it does not take all frames, or not at once.
-    pub(super) fn is_limited(&self) -> bool {
-        self.spreads || self.share < 1.0
-    }
-
     /// The share of the frames that the viewer gets at present.
     pub(super) const fn share(&self) -> f64 {
         self.share
@@ -237,7 +210,7 @@ impl CongestionController {
     /// How long to spread a frame over, so that it does not fill the queue before a narrow path; zero:
     /// as fast as the viewer's socket takes it. Over before the next frame for this viewer comes.
     pub(super) fn spread(&self, interval: Duration) -> Duration {
-        if !self.is_limited() {
+        if self.share >= 1.0 {
             return Duration::ZERO;
         }
 
@@ -287,26 +260,22 @@ impl CongestionController {
         self.ledger.on_withdrawn();
     }
 
-    fn begin_period(&mut self, now: Time, report: &Report) {
-        self.report = *report;
-        self.period_began = now;
+    fn begin_period(&mut self, now: Time) {
+        self.reported = now;
         self.sent_since = [0, self.sent_since[0]];
         self.reported_newest = self.in_flight.newest_seen();
-        self.in_flight.begin_period();
     }
 
-    /// What became of frames since the present period began. If nothing arrived for longer than a frame can
+    /// What became of frames since the report `before`. If nothing arrived for longer than a frame can
     /// be in flight, the viewer does not know what it has lost: all.
-    fn period(&self, now: Time, after: &Report) -> ReportPeriod {
-        let before = &self.report;
+    fn period(&self, now: Time, before: &Report, moved: bool) -> ReportPeriod {
+        let after = &self.report;
         let whole = after.frames_whole.saturating_sub(before.frames_whole);
         let lost = after
             .frames_unrecovered
             .saturating_sub(before.frames_unrecovered);
-        let swallowed = whole == 0
-            && lost == 0
-            && !self.in_flight.has_moved()
-            && self.in_flight.age(now) >= PARAMS.swallowed;
+        let swallowed =
+            whole == 0 && lost == 0 && !moved && self.in_flight.age(now) >= PARAMS.swallowed;
         let lost = if swallowed {
             self.sent_since[1].max(1)
         } else {
@@ -316,70 +285,28 @@ impl CongestionController {
         ReportPeriod {
             decided: whole.saturating_add(lost),
             lost,
-            shard_loss: ratio(
-                after.shards_missed.saturating_sub(before.shards_missed),
-                after.shards_expected.saturating_sub(before.shards_expected),
-            ),
             swallowed,
         }
     }
 
-    /// Lowers the share by what became of frames in this period and the one before; whether there was a sign.
-    fn lower_by_loss(&mut self, now: Time, new: ReportPeriod) -> bool {
-        let old = self.periods[0];
+    /// Lowers or raises the share by the last two reports.
+    fn react(&mut self, now: Time, shard_loss: f64) {
+        let [new, old] = self.periods;
         let decided = new.decided.saturating_add(old.decided);
         let lost = new.lost.saturating_add(old.lost);
         let loss = ratio(lost, decided);
         let several = decided >= PARAMS.min_frames || lost > 1;
+        let rested = now.saturating_since(self.lowered) >= MIN_CLEAN_INTERVAL;
 
-        if new.lost > 0 && several && loss > PARAMS.loss {
-            if self.begin_spreading(now) {
-                return true;
-            }
-
-            self.lower_after_loss(now, new, loss);
-            return true;
+        if new.lost > 0 && several && loss > PARAMS.heavy_loss {
+            self.lower(now, PARAMS.after_heavy_loss, self.min_share);
+        } else if new.lost > 0 && several && loss > PARAMS.loss {
+            self.lower(now, PARAMS.after_loss, self.min_share);
+        } else if shard_loss > PARAMS.shard_loss && self.share > PARAMS.min_share_by_signs {
+            self.lower(now, PARAMS.after_shard_loss, PARAMS.min_share_by_signs);
+        } else if new.lost == 0 && new.decided > 0 && rested {
+            self.raise(shard_loss > PARAMS.some_shard_loss);
         }
-
-        if new.shard_loss > PARAMS.shard_loss && self.share > PARAMS.min_share_by_signs {
-            if !self.begin_spreading(now) {
-                self.lost_at = self.share;
-                self.lower(now, PARAMS.after_shard_loss, PARAMS.min_share_by_signs);
-            }
-            return true;
-        }
-
-        false
-    }
-
-    /// Lowers the share after `loss` of the frames. What is lost of the shards while all frames are sent, spread, tells
-    /// how much the path carries.
-    fn lower_after_loss(&mut self, now: Time, new: ReportPeriod, loss: f64) {
-        let carried = 1.0 - new.shard_loss;
-        let known = carried < 1.0 && !new.swallowed;
-        let factor = if known && self.share >= 1.0 {
-            carried * PARAMS.after_first_loss
-        } else if known || loss <= PARAMS.heavy_loss {
-            carried * PARAMS.after_loss
-        } else {
-            PARAMS.after_heavy_loss
-        };
-
-        self.lost_at = self.share;
-        let factor = factor.max(PARAMS.after_heavy_loss);
-        self.lower(now, factor, self.min_share);
-    }
-
-    /// Spreads the frames from now on; whether they were not spread before.
-    fn begin_spreading(&mut self, now: Time) -> bool {
-        if self.spreads || self.share < 1.0 {
-            return false;
-        }
-
-        self.spreads = true;
-        self.lowered = now;
-        self.lowered_at = self.newest_sent();
-        true
     }
 
     fn check_breaker(&mut self, now: Time, period: ReportPeriod) {
@@ -400,32 +327,18 @@ impl CongestionController {
     }
 
     fn lower(&mut self, now: Time, factor: f64, floor: f64) {
+        self.lost_at = self.share;
         self.share = (self.share * factor)
             .max(floor)
             .max(self.min_share)
             .min(1.0);
 
-        self.spreads = true;
         self.periods = [ReportPeriod::default(); 2];
         self.lowered = now;
         self.lowered_at = self.newest_sent();
     }
 
-    /// After a period without a sign.
-    fn raise(&mut self, now: Time, carefully: bool) {
-        let rested = now.saturating_since(self.lowered);
-        if rested < MIN_CLEAN_INTERVAL {
-            return;
-        }
-
-        if self.share >= 1.0 {
-            if self.spreads && rested >= self.spread_for {
-                self.spreads = false;
-                self.spread_for = (self.spread_for * 2).min(PARAMS.max_spread_for);
-            }
-            return;
-        }
-
+    fn raise(&mut self, carefully: bool) {
         let near = PARAMS.near * self.lost_at;
         let is_near = self.share >= near && self.share < self.lost_at;
         let is_low = self.share < PARAMS.min_share_by_signs;

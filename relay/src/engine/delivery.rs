@@ -26,10 +26,6 @@ const MISSING: Duration = Duration::from_millis(50);
 /// Less than what congestion control takes for a queue.
 const LATE: Duration = Duration::from_millis(200);
 
-/// On a path that has shown itself too narrow one part in so many of a frame is sent again at most: one that lost more is
-/// not worth what it would take from the next.
-const NARROW_REPAIR: u32 = 4;
-
 /// What a viewer said of its screen holds for so long, unless it says it again (promise P32: blank within 1.5 s).
 const HOLDS_FOR_MS: u32 = PRESENT_HOLDS.as_millis() as u32;
 
@@ -190,18 +186,12 @@ impl Delivery {
         }
     }
 
-    /// How many of a frame's `shards` the viewer may get again now. On a narrow path few: they are traffic too.
-    pub(super) fn repair_budget(&self, now: Time, shards: u16) -> u32 {
+    /// How many shards the viewer may get again now. On a narrow path less: they are traffic too.
+    pub(super) fn repair_budget(&self, now: Time) -> u32 {
         if !self.has_consent(now) {
             return 0;
         }
-
-        let available = self.extra_shards.available(now);
-        if self.congestion.is_limited() {
-            available.min(u32::from(shards).div_ceil(NARROW_REPAIR))
-        } else {
-            available
-        }
+        (f64::from(self.extra_shards.available(now)) * self.congestion.share()) as u32
     }
 
     /// `shards` are sent again.
@@ -243,7 +233,7 @@ impl Delivery {
         let fit = !self.paused
             && self.has_consent(now)
             && !self.is_isolated()
-            && !self.congestion.is_limited();
+            && self.congestion.share() >= 1.0;
         fit && multicast.reaches(route) && self.membership.may_join(now)
     }
 
@@ -346,7 +336,7 @@ impl Delivery {
     fn check_group(&mut self, now: Time) -> bool {
         let leaves = self
             .membership
-            .must_leave(now, self.congestion.is_limited());
+            .must_leave(now, self.congestion.share() < 1.0);
         if leaves {
             self.membership.back_off(now);
             self.leave_group(now);

@@ -230,7 +230,7 @@ impl Engine {
 
         // Shards that exist, each once: whatever else is claimed is not believed.
         let asked = shards_of(&repair_ranges(&body.ranges, packets.shards(), u32::MAX));
-        let budget = session.delivery.repair_budget(now, packets.shards());
+        let budget = session.delivery.repair_budget(now);
         let ranges = repair_ranges(&body.ranges, packets.shards(), budget);
         let count = shards_of(&ranges);
         self.counts.repairs_asked += u64::from(asked);

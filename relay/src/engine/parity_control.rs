@@ -18,15 +18,10 @@ const STEP_DOWN_AFTER: Duration = Duration::from_secs(10);
 /// A path that loses more than this part of all shards is too narrow, with or without parity.
 const MAX_RECOVERABLE_LOSS: f64 = 0.1;
 
-/// A report that comes sooner than this after the one before tells of lost frames at once: of parity that is there already
-/// it says too little.
-const FULL_PERIOD: Duration = Duration::from_millis(700);
-
 /// The level of parity of one viewer.
 #[derive(Debug, Default)]
 pub(super) struct ParityController {
     level: u8,
-    reported: Time,
     expected: u64,
     missed: u64,
     /// Since when reports ask for less.
@@ -42,15 +37,10 @@ impl ParityController {
     /// Takes the viewer's report: up at once, down one level after [`STEP_DOWN_AFTER`]. Returns whether
     /// parity begins, so that the frames lost so far say nothing of what will be lost.
     pub(super) fn on_report(&mut self, now: Time, report: &Report) -> bool {
-        if self.level > 0 && now.saturating_since(self.reported) < FULL_PERIOD {
-            return false;
-        }
-
         let expected = report.shards_expected.saturating_sub(self.expected);
         let missed = report.shards_missed.saturating_sub(self.missed);
         self.expected = report.shards_expected;
         self.missed = report.shards_missed;
-        self.reported = now;
 
         if expected == 0 {
             return false;
@@ -131,26 +121,11 @@ mod tests {
                 ..Report::default()
             };
 
-            assert!(!need.on_report(Time::from_nanos(1) + FULL_PERIOD, &twice));
+            assert!(!need.on_report(Time::from_nanos(2), &twice));
             first
         };
 
         assert_eq!([29, 30, 1000, 1001].map(begins), [false, true, true, false]);
-    }
-
-    #[test]
-    fn a_report_in_between_begins_parity_and_changes_no_level() {
-        let mut reporter = Reporter::new();
-        let mut early = |missed| {
-            reporter.1 = reporter.1 + Duration::from_millis(250);
-            reporter.2.shards_expected += 100;
-            reporter.2.shards_missed += missed;
-            reporter.0.on_report(reporter.1, &reporter.2)
-        };
-
-        assert!(early(2));
-        assert!(!early(50));
-        assert_eq!(reporter.0.level(), 1);
     }
 
     #[test]

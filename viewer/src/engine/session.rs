@@ -14,7 +14,7 @@ use fanlight_proto::seal::MediaKey;
 /// Bounds on the interval of keep-alives that a relay may ask for.
 const INTERVALS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(300));
 
-/// Every so many keep-alives carry a report: one a second. After a loss the next one does.
+/// Every so many keep-alives carry a report: one a second.
 const REPORT_EVERY: u64 = 4;
 
 /// When nothing of a stream comes for so many intervals, but at least [`LEAST_PROBE`], a keep-alive asks whether the relay
@@ -49,8 +49,6 @@ pub(super) struct Session {
     consent: u64,
     interval: Duration,
     keep_alives: u64,
-    /// Frames lost on the way, as of the last report.
-    told_lost: u64,
     /// When media last came, and whether its absence has been asked about since.
     media: Time,
     probed: bool,
@@ -190,7 +188,6 @@ impl Session {
             consent: 0,
             interval: opening.interval,
             keep_alives: 0,
-            told_lost: 0,
             media: now,
             probed: frames.is_none(),
             probe_after,
@@ -354,15 +351,12 @@ impl Session {
     /// and were not withheld are lost on the way. The relay says that it withheld a frame at the latest when it is missed here.
     pub(super) fn on_withheld(&mut self, withheld: Withheld, total: &Report) {
         self.withheld = withheld;
-        self.unrecovered = self.unrecovered.max(self.lost(total));
-    }
-
-    /// Frames that are missing and that the relay has not said to have withheld, so far.
-    fn lost(&self, total: &Report) -> u64 {
-        total
+        let missing = total
             .frames_unrecovered
-            .saturating_sub(self.base.frames_unrecovered)
-            .saturating_sub(self.withheld.skipped)
+            .saturating_sub(self.base.frames_unrecovered);
+        self.unrecovered = self
+            .unrecovered
+            .max(missing.saturating_sub(withheld.skipped));
     }
 
     /// When the next keep-alive is due.
@@ -378,10 +372,10 @@ impl Session {
         self.probed |= self.media + self.probe_after <= now;
         self.keep_alive_due = now + self.interval;
         self.keep_alives += 1;
-        let lost = self.lost(total);
-        let due = self.keep_alives.is_multiple_of(REPORT_EVERY) || lost > self.told_lost;
-        self.told_lost = self.told_lost.max(lost);
-        let report = due.then(|| self.report(total));
+        let report = self
+            .keep_alives
+            .is_multiple_of(REPORT_EVERY)
+            .then(|| self.report(total));
 
         KeepAlive {
             sent_us: now.as_micros(),

@@ -23,7 +23,7 @@ pub(super) struct InFlight {
     /// Sequence and time of each frame, oldest first.
     sent: VecDeque<(u64, Time)>,
     heard: Time,
-    /// Something new arrived since the period began.
+    /// Something new arrived since the last report.
     moved: bool,
     /// The highest sequence that the viewer has seen.
     newest: u64,
@@ -92,14 +92,9 @@ impl InFlight {
         Some(self.delay)
     }
 
-    /// Whether something arrived since the period began.
-    pub(super) const fn has_moved(&self) -> bool {
-        self.moved
-    }
-
-    /// Begins a new period.
-    pub(super) const fn begin_period(&mut self) {
-        self.moved = false;
+    /// Begins a new report; whether something arrived since the one before.
+    pub(super) fn take_moved(&mut self) -> bool {
+        std::mem::take(&mut self.moved)
     }
 
     /// Whether what is sent does not arrive in time.

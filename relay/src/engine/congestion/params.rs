@@ -37,11 +37,9 @@ params! {
     min_frames: u64 = 12, from "simulation";
     /// More than this part of the frames lost: the path carries far less than it is sent.
     heavy_loss: f64 = 0.2, from "simulation";
-    /// After loss while all frames were sent, spread, the share is this part of what the path carried.
-    after_first_loss: f64 = 0.85, from "draft-ietf-rmcat-gcc-02 section 5.5";
-    /// The share is multiplied by this, and by the part of the shards that came, after loss while fewer frames were sent, and by this when frames stand in a queue.
+    /// The share is multiplied by this after loss, or when frames stand in a queue.
     after_loss: f64 = 0.5, from "RFC 5681 section 3.1";
-    /// The share is multiplied by this at least, and by this after heavy loss of which nobody knows how many shards it took.
+    /// The share is multiplied by this after heavy loss.
     after_heavy_loss: f64 = 0.35, from "simulation";
     /// More than this part of the shards lost: congestion, although parity and repair saved every frame.
     shard_loss: f64 = 0.1, from "simulation";
@@ -77,10 +75,6 @@ params! {
     breaker_pause: Duration = Duration::from_secs(5), from "RFC 8084";
     /// A frame is spread over this part of the time to the next frame of the viewer.
     spread: f64 = 0.85, from "RFC 9002 section 7.7";
-    /// After the first loss frames are spread, whatever the share, for so long; at each return for twice as long.
-    min_spread_for: Duration = Duration::from_secs(10), from "simulation";
-    /// But no longer than this.
-    max_spread_for: Duration = Duration::from_secs(600), from "simulation";
     /// A frame is spread over so long at most.
     max_spread: Duration = Duration::from_millis(200), from "simulation";
     /// A frame is spread over so many frame intervals of the stream at most.

@@ -86,7 +86,6 @@ impl Watched {
 fn a_viewer_that_loses_frames_gets_fewer_and_is_told_how_many_while_others_get_all() {
     let mut watched = Watched::new();
     assert_eq!(watched.second(3, 0).0.len(), 30);
-    assert_eq!(watched.second(3, 0).0.len(), 30);
     let (fans, pulse) = watched.second(0, 0);
     assert!((14..=16).contains(&fans.len()), "{}", fans.len());
     assert_eq!(pulse.frames_skipped, 30 - fans.len() as u64);
