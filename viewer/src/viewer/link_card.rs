@@ -46,7 +46,7 @@ const fn words(link_state: &LinkState) -> (&'static str, &'static str) {
         ),
         LinkState::NoSuchStream { .. } => (
             "No such stream",
-            "Ask this screen to show another one, or start the source of this one.",
+            "Start the source of this stream, or set another stream for this screen.",
         ),
         LinkState::OtherStream => ("Another stream came", BY_ITSELF),
         LinkState::NoKey(_) => (
