@@ -114,25 +114,7 @@ pub fn run(
     let began = clock::now();
     let counters = Arc::new(Counters::new(began));
     let mut presenter = Presenter::new(Arc::clone(&counters), extra.trace.as_deref())?;
-    let keeps_jpegs =
-        extra.snapshot.is_some() || config::trackers(config).is_some() || plan.is_some();
-    let pipeline = Pipeline::start(config, extra, keeps_jpegs, route, &presenter, context)?;
-    presenter.set_canary(pipeline.canary.as_ref().map(Canary::selection));
-    let trackers = tracking::start(
-        config,
-        &pipeline.scenes,
-        presenter.trace(),
-        presenter.detection_queue(),
-        &context.shutdown,
-    )?;
-
-    presenter.set_trackers(trackers);
-    presenter.record(
-        plan,
-        &pipeline.scenes,
-        config.overlay.contains(&Panel::Figures),
-    )?;
-
+    let pipeline = start(config, extra, plan, route, &mut presenter, context)?;
     let shown = if extra.headless {
         presenter.run_headless(&pipeline.scenes);
         Ok(())
@@ -162,6 +144,37 @@ pub fn run(
     let full_duration = extra.duration.filter(|duration| began + *duration <= ended);
     check_shown(full_duration, &counters)?;
     Ok(Some(report))
+}
+
+/// Starts the threads, the trackers and the recording.
+fn start(
+    config: &Config,
+    extra: &Extra,
+    plan: Option<Plan>,
+    route: Route,
+    presenter: &mut Presenter,
+    context: &Context,
+) -> anyhow::Result<Pipeline> {
+    let keeps_jpegs =
+        extra.snapshot.is_some() || config::trackers(config).is_some() || plan.is_some();
+    let pipeline = Pipeline::start(config, extra, keeps_jpegs, route, presenter, context)?;
+    presenter.set_canary(pipeline.canary.as_ref().map(Canary::selection));
+    let trackers = tracking::start(
+        config,
+        &pipeline.scenes,
+        presenter.trace(),
+        presenter.detection_queue(),
+        &context.shutdown,
+    )?;
+
+    presenter.set_trackers(trackers);
+    presenter.record(
+        plan,
+        &pipeline.scenes,
+        config.overlay.contains(&Panel::Figures),
+    )?;
+
+    Ok(pipeline)
 }
 
 /// Prints which streams there are.
