@@ -98,7 +98,8 @@ pub struct Config {
     #[arg(default_value_t = MAX_FRAME_BYTES)]
     pub max_frame_bytes: usize,
     /// Bytes of memory for frames. Three quarters are for streams: each gets an equal share, and forgets its oldest frames for
-    /// repairs when it has more. A quarter is for clients of HTTP and RTSP: who cannot be charged for a frame skips it.
+    /// repairs when it has more. A quarter is for clients of HTTP and RTSP: who cannot be charged for a frame skips it. With
+    /// webrtc clients have half: an encoder is charged up to 100 MB, and makes smaller pictures where that is not there.
     /// Unset: three quarters of the memory limit of the service (MemoryMax), or 1610612736.
     pub memory_budget: Option<usize>,
     /// A source that is silent for so many milliseconds is gone. Live ones speak every 250 ms.

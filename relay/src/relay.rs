@@ -11,7 +11,6 @@ use fanlight_daemon::capture::{Capture, Direction, Requests, Role};
 use fanlight_daemon::discovery::{Announcer, Kind, Service};
 use fanlight_daemon::file_watch::FileWatch;
 use fanlight_daemon::{Context, WatchdogFeeder, clock};
-use fanlight_live::ledger::ClientMemory;
 use fanlight_live::{EngineFeed, OutputServer, StreamTable};
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::VERSION;
@@ -95,8 +94,9 @@ impl Relay {
     /// When the system denies a thread, a timer or the like; never because of what peers do.
     pub fn run(self, context: &Context) -> io::Result<()> {
         let table = StreamTable::new(Duration::from_millis(self.config.source_stale_ms));
-        let clients = ClientMemory::part_of(reload::memory_budget(&self.config));
-        table.client_memory().set_limit(clients);
+        table
+            .client_memory()
+            .set_limit(reload::client_memory(&self.config));
         let upstreams = Upstreams::start(
             &self.config,
             self.sources,

@@ -21,6 +21,9 @@ use crate::zmtp::{greeting, message, ready};
 /// Between two rounds of frames: live streams send at least each second.
 const ROUND: Duration = Duration::from_millis(200);
 
+/// The largest pictures that there are.
+const SIZE: (usize, usize) = (3840, 2160);
+
 /// What the relay may hold beside its budget: its code, its connections, and buffers on their way.
 const BESIDE: u64 = 64 * MIB;
 
@@ -28,20 +31,47 @@ const BESIDE: u64 = 64 * MIB;
 const MULTIPART_CLIENTS: usize = 4;
 const SOCKET_CLIENTS: usize = 2;
 
+/// Streams that are watched by WebRTC too: encoders of more would take all of the machine's time.
+const ENCODED_STREAMS: usize = 4;
+
+/// What a client of WebRTC says to watch; the encoder begins before anything else of it comes.
+const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
+    m=video 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=ice-ufrag:abcd\r\n\
+    a=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=fingerprint:sha-256 00:11:22:33:44:55:66:77:88:99:\
+    AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF\r\na=setup:actpass\r\n\
+    a=mid:0\r\na=recvonly\r\na=rtcp-mux\r\na=rtpmap:96 VP8/90000\r\n";
+
 /// What each of a source's streams is made of.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// Small pictures, and 4 MB in the name of the canary.
     CanaryNames,
-    /// Pictures of 4 MB, which are allowed.
+    /// Pictures of 4 MB and the largest size, which are allowed.
     Pictures,
 }
 
-/// A picture of `length` bytes as relays know one: nobody decodes it.
-fn picture(length: usize) -> Vec<u8> {
-    let mut picture = vec![0x55; length];
-    picture[..2].copy_from_slice(&[0xff, 0xd8]);
-    picture[length - 2..].copy_from_slice(&[0xff, 0xd9]);
+/// A grey picture of `length` bytes, filled up with segments that nobody reads.
+fn picture((width, height): (usize, usize), length: usize) -> Vec<u8> {
+    let image = turbojpeg::Image {
+        pixels: &vec![128; width * height][..],
+        width,
+        pitch: width,
+        height,
+        format: turbojpeg::PixelFormat::GRAY,
+    };
+    let jpeg = turbojpeg::compress(image, 50, turbojpeg::Subsamp::Gray);
+    let jpeg = jpeg.expect("a grey picture can be compressed");
+
+    let mut picture = vec![0xff, 0xd8];
+    let mut missing = length.saturating_sub(jpeg.len());
+    while missing > 4 {
+        let segment = missing.min(1 << 16);
+        picture.extend([0xff, 0xef]);
+        picture.extend(((segment - 2) as u16).to_be_bytes());
+        picture.resize(picture.len() + segment - 4, 0x55);
+        missing -= segment;
+    }
+    picture.extend(&jpeg[2..]);
     picture
 }
 
@@ -69,8 +99,8 @@ fn serve(mut relay: TcpStream, kind: Kind, streams: usize) -> std::io::Result<()
 
     let large = MAX_FRAME_BYTES - MAX_FRAME_PREFIX;
     let (jpeg, canary) = match kind {
-        Kind::CanaryNames => (picture(1000), "x".repeat(large - 4096)),
-        Kind::Pictures => (picture(large), String::new()),
+        Kind::CanaryNames => (picture((64, 48), 1000), "x".repeat(large - 4096)),
+        Kind::Pictures => (picture(SIZE, large), String::new()),
     };
     let jpeg = Bytes::from(jpeg);
 
@@ -83,8 +113,8 @@ fn serve(mut relay: TcpStream, kind: Kind, streams: usize) -> std::io::Result<()
                 number,
                 captured_ns: clock::now().as_nanos(),
                 clock_id: clock::clock_id(),
-                width: 3840,
-                height: 2160,
+                width: SIZE.0 as u32,
+                height: SIZE.1 as u32,
                 format: Format::Jpeg as i32,
                 state: State::Live as i32,
                 rate_millihertz: 5000,
@@ -112,7 +142,7 @@ fn peak(kind: Kind, streams: usize, budget: u64, time: Duration) -> (u64, String
     let relay = env
         .relay(0, &[env.ipc("cam"), publish(kind, streams)])
         .flag("memory-budget", budget.to_string())
-        .flags("--http 127.0.0.1:0 --http-connections-per-address 1024")
+        .flags("--http 127.0.0.1:0 --http-connections-per-address 1024 --webrtc 127.0.0.1:0")
         .ready();
 
     let address = env.relay_address(0);
@@ -127,6 +157,13 @@ fn peak(kind: Kind, streams: usize, budget: u64, time: Duration) -> (u64, String
         for (stream, viewer) in viewers.iter_mut().enumerate() {
             let name = format!("s{stream}");
             viewer.join(&name);
+            if stream < ENCODED_STREAMS {
+                let kind = [("Content-Type", "application/sdp")];
+                let answer = site.ask("POST", &format!("/whep/{name}"), &kind, OFFER);
+                // There is memory for the first one, at least.
+                let refused = stream > 0 && answer.status == 503;
+                assert!(refused || answer.status == 201, "{}", answer.error());
+            }
             clients.push(slow_clients(&site, &name));
         }
     }
@@ -157,9 +194,9 @@ fn slow_clients(site: &Site, stream: &str) -> (Vec<Parts>, Vec<Socket>) {
 pub(super) fn large_sources(scale: Scale) -> Outcome {
     let streams = scale.pick(8, 63);
     let time = scale.pick(Duration::from_secs(4), Duration::from_secs(15));
-    // Legal streams need four frames each at least: the one that comes, two on their way, and one for repairs. A quarter of
-    // the budget is for clients.
-    let budget = (streams as u64 + 1) * 16 * MIB / 3 * 4;
+    // Legal streams need four frames each at least: the one that comes, two on their way, and one for repairs. Half of the
+    // budget is for clients.
+    let budget = (streams as u64 + 1) * 16 * MIB * 2;
     let (canary, first) = peak(Kind::CanaryNames, streams, budget, time);
     let (legal, second) = peak(Kind::Pictures, streams, budget, time);
     Outcome {

@@ -26,14 +26,13 @@ pub(super) const LIVE: &[&str] = &[
 
 /// The bounds of the engine.
 pub(super) fn bounds(config: &Config) -> EngineConfig {
-    let budget = memory_budget(config);
     EngineConfig {
         max_viewers: config.max_viewers,
         sessions: SessionLimits {
             per_key: config.sessions_per_key,
             per_address: config.sessions_per_address.unwrap_or(usize::MAX),
         },
-        memory_budget: budget - ClientMemory::part_of(budget),
+        memory_budget: memory_budget(config) - client_memory(config),
         source_stale: Duration::from_millis(config.source_stale_ms),
         key_rotation: Duration::from_secs(config.key_rotation_s),
         multicast: config.multicast().map(|(multicast, _)| multicast),
@@ -41,8 +40,13 @@ pub(super) fn bounds(config: &Config) -> EngineConfig {
 }
 
 /// What streams and clients may hold together, in bytes.
-pub(super) fn memory_budget(config: &Config) -> usize {
+fn memory_budget(config: &Config) -> usize {
     config.memory_budget.unwrap_or_else(memory::default_budget)
+}
+
+/// What of it clients may hold.
+pub(super) fn client_memory(config: &Config) -> usize {
+    ClientMemory::part_of(memory_budget(config), config.webrtc.is_some())
 }
 
 impl EventLoop {
@@ -53,8 +57,7 @@ impl EventLoop {
         };
 
         self.engine.set_bounds(bounds(&config));
-        let clients = ClientMemory::part_of(memory_budget(&config));
-        self.feed.set_client_memory(clients);
+        self.feed.set_client_memory(client_memory(&config));
         match config.sources() {
             Ok(sources) => self.upstreams.follow(sources),
             Err(error) => tracing::error!("reload: the sources stay as they are: {error}"),

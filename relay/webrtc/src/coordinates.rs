@@ -53,7 +53,7 @@ struct SentFrame {
     id: FrameId,
     rtp_time: u64,
     /// How many pixels of the source one of the picture that was sent stands for, across.
-    scale: f32,
+    scale: u8,
     published: Time,
     sent: Time,
     answered: bool,
@@ -123,7 +123,7 @@ impl Tracker {
         self.sent.push_back(SentFrame {
             id,
             rtp_time,
-            scale: frame.rung.scale(),
+            scale: frame.scale,
             published,
             sent: now,
             answered: false,
@@ -226,10 +226,11 @@ fn detection(now: Time, frame: &SentFrame, said: &Coordinates) -> Detection {
     let micros = |length: Duration| u32::try_from(length.as_micros()).unwrap_or(u32::MAX);
     let until_answer = micros(now.saturating_since(frame.sent));
     let track_us = said.took_us.min(until_answer);
+    let scale = f32::from(frame.scale);
     let ball = said.x.zip(said.y).map(|(x, y)| Ball {
-        x: x * frame.scale,
-        y: y * frame.scale,
-        radius: said.radius * frame.scale,
+        x: x * scale,
+        y: y * scale,
+        radius: said.radius * scale,
     });
 
     Detection {
@@ -271,6 +272,7 @@ mod tests {
             let frame = EncodedFrame {
                 stream: "cam".parse().unwrap(),
                 rung: Rung::Full,
+                scale: 1,
                 data: Arc::new([]),
                 is_key: false,
                 rtp_time: rtp_time(number),
@@ -345,6 +347,7 @@ mod tests {
         let half = EncodedFrame {
             stream: "cam".parse().unwrap(),
             rung: Rung::Half,
+            scale: 2,
             data: Arc::new([]),
             is_key: true,
             rtp_time: rtp_time(1),

@@ -9,13 +9,14 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use fanlight_daemon::clock;
+use fanlight_live::ledger::{Charge, Resource};
 use fanlight_live::{FrameSubscription, LiveFrame, Output, StreamTable, Subscribe};
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{FrameId, StreamName};
 use tokio::sync::{Notify, mpsc};
 use vpx_encode::{Config, VideoCodecId};
 
-use crate::picture::{Picture, PictureDecoder};
+use crate::picture::{Picture, PictureDecoder, PictureError};
 use crate::rung::Rung;
 
 /// libvpx is told that frames follow each other so many times faster, with as many times the bits a second: it chooses its
@@ -42,6 +43,8 @@ const RTP_HZ: u64 = 90_000;
 pub(crate) struct EncodedFrame {
     pub(crate) stream: StreamName,
     pub(crate) rung: Rung,
+    /// How many pixels of the source one of its pixels stands for, across.
+    pub(crate) scale: u8,
     pub(crate) data: Arc<[u8]>,
     pub(crate) is_key: bool,
     /// Ticks of the RTP clock.
@@ -78,7 +81,7 @@ struct Control {
 }
 
 impl Encoder {
-    /// Starts one; none when the relay has no such stream.
+    /// Starts one, whose memory is charged to `charge`; none when the relay has no such stream.
     ///
     /// # Errors
     /// When the system has no thread to give.
@@ -87,6 +90,7 @@ impl Encoder {
         stream: &StreamName,
         rung: Rung,
         frames: mpsc::Sender<EncodedFrame>,
+        charge: Charge,
     ) -> io::Result<Option<Self>> {
         let output = Output::new(Arc::clone(table));
         let Some(subscription) = output.subscribe(stream, Subscribe::default()) else {
@@ -103,14 +107,14 @@ impl Encoder {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()?;
-        let shared = Arc::clone(&control);
+        let (shared, table) = (Arc::clone(&control), Arc::clone(table));
 
         thread::Builder::new()
             .name("vp8".to_owned())
             .spawn(move || {
                 // libvpx's state stays on this thread.
                 let stop = Arc::clone(&shared);
-                let task = EncoderTask::new(subscription, frames, shared);
+                let task = EncoderTask::new(table, subscription, frames, shared, charge);
                 runtime.block_on(async {
                     tokio::select! {
                         () = stop.stop.notified() => {}
@@ -151,11 +155,15 @@ impl Drop for Encoder {
 
 /// What the thread has.
 struct EncoderTask {
+    table: Arc<StreamTable>,
     subscription: FrameSubscription,
     frames: mpsc::Sender<EncodedFrame>,
     control: Arc<Control>,
+    charge: Charge,
     decoder: PictureDecoder,
     picture: Picture,
+    /// How many pixels of the JPEG one of the picture stands for, across.
+    scale: u8,
     codec: Option<Codec>,
     last_key: Option<Time>,
     last_rtp_time: u64,
@@ -190,16 +198,21 @@ impl Shown {
 
 impl EncoderTask {
     fn new(
+        table: Arc<StreamTable>,
         subscription: FrameSubscription,
         frames: mpsc::Sender<EncodedFrame>,
         control: Arc<Control>,
+        charge: Charge,
     ) -> Self {
         Self {
+            table,
             subscription,
             frames,
             control,
+            charge,
             decoder: PictureDecoder::default(),
             picture: Picture::default(),
+            scale: 1,
             codec: None,
             last_key: None,
             last_rtp_time: 0,
@@ -229,8 +242,18 @@ impl EncoderTask {
     }
 
     fn encode_frame(&mut self, now: Time, frame: &LiveFrame) -> vpx_encode::Result<()> {
-        if let Err(error) = self.decoder.decode(&frame.jpeg, &mut self.picture) {
-            self.picture.show_card(&error.to_string());
+        let (rung, picture) = (self.control.rung, &mut self.picture);
+        match self
+            .decoder
+            .decode(&frame.jpeg, rung, picture, &self.charge)
+        {
+            Ok(scale) => self.scale = scale,
+            Err(error) => {
+                if matches!(error, PictureError::NoMemory(..)) {
+                    self.table.refusals().note(Resource::Memory, 1);
+                }
+                self.picture.show_card(&error.to_string());
+            }
         }
 
         let captured = frame
@@ -249,9 +272,6 @@ impl EncoderTask {
             captured_utc: since_1970
                 .and_then(|us| SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(us))),
         };
-        if self.control.rung == Rung::Half {
-            self.picture.halve();
-        }
         self.encode(now, &shown)
     }
 
@@ -274,6 +294,7 @@ impl EncoderTask {
             let encoded = EncodedFrame {
                 stream: self.subscription.stream().clone(),
                 rung: self.control.rung,
+                scale: self.scale,
                 data: frame.data.into(),
                 is_key: frame.key,
                 rtp_time: self.last_rtp_time,
@@ -306,6 +327,8 @@ impl EncoderTask {
         });
 
         if !fits || key {
+            // The former one goes first: two would hold more than is charged for.
+            self.codec = None;
             self.codec = Some(Codec::new(now, size, kbps)?);
         }
         Ok(())
@@ -328,5 +351,62 @@ impl Codec {
             kbps,
             made: now,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fanlight_live::ledger::ClientMemory;
+
+    use super::*;
+    use crate::picture::BYTES_PER_PIXEL;
+    use crate::rung::MAX_KBPS;
+
+    /// Resident memory of this process, in bytes (proc(5)).
+    fn resident() -> usize {
+        let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
+        pages * 4096
+    }
+
+    /// With pictures of noise, of which libvpx has most to keep. Alone, because the memory is that of the process.
+    #[test]
+    #[ignore = "./dev promises"]
+    fn an_encoder_holds_no_more_than_it_is_charged_for() {
+        let (width, height) = (1920, 1088);
+        let noise: Vec<u8> = (0..width * height * 3)
+            .map(|place| ((place * place) >> 7) as u8)
+            .collect();
+        let image = turbojpeg::Image {
+            pixels: noise.as_slice(),
+            width,
+            pitch: width * 3,
+            height,
+            format: turbojpeg::PixelFormat::RGB,
+        };
+        let jpeg = turbojpeg::compress(image, 50, turbojpeg::Subsamp::None).unwrap();
+        drop(noise);
+
+        let charge = ClientMemory::default().open([127, 0, 0, 1].into(), 1);
+        let before = resident();
+        let (mut decoder, mut picture) = (PictureDecoder::default(), Picture::default());
+        let scale = decoder.decode(&jpeg, Rung::Full, &mut picture, &charge);
+        assert_eq!(scale.unwrap(), 1);
+        let mut most = 0;
+        for _ in 0..2 {
+            let mut codec = Codec::new(Time::default(), (width, height), MAX_KBPS).unwrap();
+            for pts in 0..3 {
+                let frames = codec.encoder.encode(pts * 8_000, &picture.planes).unwrap();
+                assert!(frames.into_iter().all(|frame| !frame.data.is_empty()));
+                most = most.max(resident().saturating_sub(before));
+            }
+        }
+
+        let of_pixel = most as f64 / (width * height) as f64;
+        println!(
+            "{width}x{height}: {} MiB, {of_pixel:.1} bytes a pixel",
+            most >> 20
+        );
+        assert!(most <= width * height * BYTES_PER_PIXEL + jpeg.len());
     }
 }

@@ -43,6 +43,7 @@ pub fn whep(bytes: &[u8]) {
         client: CLIENT,
         name: String::new(),
         grant: Grant::unlimited(Role::View),
+        charge: table.client_memory().open(CLIENT.ip(), 1),
     };
 
     let now = tokio::time::Instant::now().into_std();
@@ -78,6 +79,7 @@ pub fn coordinates(bytes: &[u8]) {
         let frame = EncodedFrame {
             stream: "cam".parse().expect("a good name"),
             rung: Rung::Full,
+            scale: 1,
             origin: Some((FrameId { epoch: 1, number }, now)),
             rtp_time: number * 3000,
             is_key: number == 0,

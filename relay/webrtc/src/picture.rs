@@ -1,14 +1,35 @@
 //! JPEG to the planes that video encoders take (I420). Called on an encoder's thread.
 
+use fanlight_live::ledger::Charge;
 use fanlight_pixels::font::Font;
 use fanlight_pixels::markers::{self, Fault, MAX_SCANS};
 use fanlight_pixels::text::{Align, TextBlock};
 use fanlight_proto::limits::{MAX_HEIGHT, MAX_WIDTH};
-use turbojpeg::{Colorspace, DecompressHeader, Decompressor, Subsamp, YuvImage, yuv_pixels_len};
+use turbojpeg::{
+    Colorspace, DecompressHeader, Decompressor, ScalingFactor, Subsamp, YuvImage, yuv_pixels_len,
+};
+
+use crate::rung::Rung;
 
 /// Luma of the card, and of its letters.
 const CARD_LUMA: u8 = 32;
 const LETTER_LUMA: u8 = 200;
+
+/// Pixels of the largest picture that is encoded. Of a larger one each second, fourth or eighth pixel of its sides is, as the
+/// bitrate of a peer says nothing more about it.
+const MAX_PIXELS: usize = 1920 * 1088;
+
+/// What an encoder holds for each pixel of its picture at most: the planes as decoded and as encoded, and libvpx's state, of
+/// which two thirds are the symbols of a picture of noise.
+pub(crate) const BYTES_PER_PIXEL: usize = 48;
+
+/// By how much JPEGs can be decoded smaller: 2 to the power of the index.
+const SCALES: [ScalingFactor; 4] = [
+    ScalingFactor::ONE,
+    ScalingFactor::ONE_HALF,
+    ScalingFactor::ONE_QUARTER,
+    ScalingFactor::ONE_EIGHTH,
+];
 
 /// Size of a card before the first picture came.
 const CARD_SIZE: (usize, usize) = (640, 360);
@@ -28,6 +49,8 @@ pub(crate) enum PictureError {
     Unsupported(usize, usize),
     #[error("a JPEG that is not decoded: {0}")]
     Scans(#[from] Fault),
+    #[error("a JPEG of {0} x {1} pixels, for which the relay has no memory (memory_budget)")]
+    NoMemory(usize, usize),
     #[error("a damaged JPEG: {0}")]
     Damaged(#[from] turbojpeg::Error),
 }
@@ -39,20 +62,30 @@ pub(crate) struct PictureDecoder {
 }
 
 impl PictureDecoder {
-    /// Decodes into `picture`. A last odd row or column is cut off.
+    /// Decodes into `picture` for `rung`, as large as `charge` covers, and says how many pixels of the JPEG one of its
+    /// pixels stands for, across. A last odd row or column is cut off.
     ///
     /// # Errors
     /// [`PictureError`]; `picture` is then of no use.
     pub(crate) fn decode(
         &mut self,
         jpeg: &[u8],
+        rung: Rung,
         picture: &mut Picture,
-    ) -> Result<(), PictureError> {
+        charge: &Charge,
+    ) -> Result<u8, PictureError> {
         markers::check_scans(jpeg)?;
         // A new one each time: libjpeg decodes a picture without tables by those of the picture before.
         let mut decompressor = new_decompressor()?;
         let header = decompressor.read_header(jpeg)?;
         check(&header)?;
+
+        let scale = affordable_scale(&header, rung, |pixels| {
+            charge.covers(jpeg.len() + pixels * BYTES_PER_PIXEL)
+        });
+        let scale = scale.ok_or(PictureError::NoMemory(header.width, header.height))?;
+        decompressor.set_scaling_factor(SCALES[scale])?;
+        let header = header.scaled(SCALES[scale]);
 
         // turbojpeg writes by the subsampling of the JPEG, not by that of its output.
         let length = yuv_pixels_len(header.width, 1, header.height, header.subsamp)?;
@@ -66,7 +99,7 @@ impl PictureDecoder {
         };
         decompressor.decompress_to_yuv(jpeg, image)?;
         self.convert(&header, picture);
-        Ok(())
+        Ok(1 << scale)
     }
 
     /// Brings the planes that were decoded to I420.
@@ -122,28 +155,6 @@ fn limited_chroma(value: u8) -> u8 {
 }
 
 impl Picture {
-    /// Half as wide and high, of the mean of each four pixels. Pictures that are too small for that stay.
-    pub(crate) fn halve(&mut self) {
-        if self.width < 4 || self.height < 4 {
-            return;
-        }
-
-        let whole = (self.width, self.height);
-        let half = ((whole.0 / 2) & !1, (whole.1 / 2) & !1);
-        let (luma, chroma) = self.planes.split_at(whole.0 * whole.1);
-        let mut planes = Vec::with_capacity(half.0 * half.1 * 3 / 2);
-        mean_of_four(luma, whole.0, half, &mut planes);
-        for plane in chroma.chunks_exact(whole.0 * whole.1 / 4) {
-            mean_of_four(plane, whole.0 / 2, (half.0 / 2, half.1 / 2), &mut planes);
-        }
-
-        *self = Self {
-            width: half.0,
-            height: half.1,
-            planes,
-        };
-    }
-
     /// A dark card of the same size that says why there is no picture.
     pub(crate) fn show_card(&mut self, reason: &str) {
         if self.width == 0 {
@@ -171,21 +182,33 @@ impl Picture {
     }
 }
 
-/// Appends a plane at half the sides of `plane`, whose rows have `stride` pixels.
-fn mean_of_four(plane: &[u8], stride: usize, (width, height): (usize, usize), to: &mut Vec<u8>) {
-    for rows in plane.chunks_exact(2 * stride).take(height) {
-        let (upper, lower) = rows.split_at(stride);
-        let pairs = upper.chunks_exact(2).zip(lower.chunks_exact(2));
-        let means = pairs.take(width).map(|(above, below)| {
-            let sum: u16 = above
-                .iter()
-                .chain(below)
-                .map(|&value| u16::from(value))
-                .sum();
-            ((sum + 2) / 4) as u8
-        });
-        to.extend(means);
-    }
+/// Whether `charge` covers an encoder that has no picture yet.
+pub(crate) fn covers_card(charge: &Charge) -> bool {
+    charge.covers(CARD_SIZE.0 * CARD_SIZE.1 * BYTES_PER_PIXEL)
+}
+
+/// The index in [`SCALES`] of the largest picture for `rung` of which `affords` takes the number of pixels.
+fn affordable_scale(
+    header: &DecompressHeader,
+    rung: Rung,
+    mut affords: impl FnMut(usize) -> bool,
+) -> Option<usize> {
+    let size = |scale: usize| {
+        let scaled = header.scaled(SCALES[scale]);
+        (scaled.width, scaled.height)
+    };
+    // Chroma has half the sides.
+    let exists = |&scale: &usize| scale < SCALES.len() && size(scale).0.min(size(scale).1) > 1;
+    let pixels = |scale| size(scale).0 * size(scale).1;
+
+    let full = (0..SCALES.len()).find(|&scale| pixels(scale) <= MAX_PIXELS)?;
+    let first = match rung {
+        Rung::Full => full,
+        Rung::Half => Some(full + 1).filter(exists).unwrap_or(full),
+    };
+    (first..SCALES.len())
+        .filter(exists)
+        .find(|&scale| affords(pixels(scale)))
 }
 
 fn new_decompressor() -> turbojpeg::Result<Decompressor> {
@@ -205,4 +228,120 @@ fn check(header: &DecompressHeader) -> Result<(), PictureError> {
     (fits && kind && planes)
         .then_some(())
         .ok_or(PictureError::Unsupported(width, height))
+}
+
+#[cfg(test)]
+mod tests {
+    use fanlight_live::ledger::ClientMemory;
+
+    use super::*;
+
+    /// A JPEG whose red grows from left to right and whose blue grows downwards.
+    fn jpeg(width: usize, height: usize, subsamp: Subsamp) -> Vec<u8> {
+        let pixel = |at: usize| {
+            let (x, y) = (at % width, at / width);
+            [(x * 255 / width) as u8, 64, (y * 255 / height) as u8]
+        };
+        let pixels: Vec<u8> = (0..width * height).flat_map(pixel).collect();
+        let image = turbojpeg::Image {
+            pixels: pixels.as_slice(),
+            width,
+            pitch: width * 3,
+            height,
+            format: turbojpeg::PixelFormat::RGB,
+        };
+        turbojpeg::compress(image, 95, subsamp).unwrap().to_vec()
+    }
+
+    fn charge(limit: usize) -> Charge {
+        let memory = ClientMemory::default();
+        memory.set_limit(limit);
+        memory.open([127, 0, 0, 1].into(), 1)
+    }
+
+    fn decode(jpeg: &[u8], rung: Rung, charge: &Charge) -> Result<(u8, Picture), PictureError> {
+        let mut picture = Picture::default();
+        let scale = PictureDecoder::default().decode(jpeg, rung, &mut picture, charge)?;
+        let (width, height) = (picture.width, picture.height);
+        assert_eq!(picture.planes.len(), width * height * 3 / 2);
+        Ok((scale, picture))
+    }
+
+    /// Y, U and V (ITU-R BT.601) at a part of the sides of such a picture.
+    fn expected(x: f32, y: f32) -> [f32; 3] {
+        let (red, green, blue) = (x * 255.0, 64.0, y * 255.0);
+        let luma = 0.299 * red + 0.587 * green + 0.114 * blue;
+        let limited = |chroma: f32| 128.0 + chroma * 224.0 / 255.0;
+        [
+            16.0 + luma * 219.0 / 255.0,
+            limited(0.564 * (blue - luma)),
+            limited(0.713 * (red - luma)),
+        ]
+    }
+
+    #[test]
+    fn both_rungs_show_the_same_picture_whatever_the_subsampling_is() {
+        let kinds = [
+            Subsamp::None,
+            Subsamp::Sub2x1,
+            Subsamp::Sub2x2,
+            Subsamp::Sub1x2,
+            Subsamp::Sub4x1,
+        ];
+        for subsamp in kinds {
+            let jpeg = jpeg(322, 246, subsamp);
+            for (rung, size) in [(Rung::Full, (322, 246)), (Rung::Half, (160, 122))] {
+                let (_, picture) = decode(&jpeg, rung, &charge(usize::MAX)).unwrap();
+                assert_eq!((picture.width, picture.height), size, "{subsamp:?}");
+
+                let (half, luma) = ((size.0 / 2, size.1 / 2), size.0 * size.1);
+                for (column, row) in [(1, 1), (3, 1), (2, 2), (1, 3), (3, 3)] {
+                    let (x, y) = (half.0 * column / 4, half.1 * row / 4);
+                    let chroma = luma + y * half.0 + x;
+                    let seen = [2 * y * size.0 + 2 * x, chroma, chroma + half.0 * half.1];
+                    let seen = seen.map(|at| f32::from(picture.planes[at]));
+                    let part = (x as f32 / half.0 as f32, y as f32 / half.1 as f32);
+                    for (seen, expected) in seen.into_iter().zip(expected(part.0, part.1)) {
+                        assert!(
+                            (seen - expected).abs() < 5.0,
+                            "{subsamp:?} {seen} {expected}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_larger_than_1080p_is_encoded_smaller() {
+        let jpeg = jpeg(3840, 2160, Subsamp::Sub2x2);
+        let scaled = |rung| {
+            let (scale, picture) = decode(&jpeg, rung, &charge(usize::MAX)).unwrap();
+            (scale, picture.width, picture.height)
+        };
+        assert_eq!(scaled(Rung::Full), (2, 1920, 1080));
+        assert_eq!(scaled(Rung::Half), (4, 960, 540));
+    }
+
+    #[test]
+    fn a_picture_is_as_large_as_the_memory_that_there_is() {
+        let jpeg = jpeg(640, 480, Subsamp::Sub2x2);
+        let whole = jpeg.len() + 640 * 480 * BYTES_PER_PIXEL;
+        // One address has half of what there is.
+        let scale = |limit| decode(&jpeg, Rung::Full, &charge(2 * limit)).map(|(scale, _)| scale);
+        assert!(matches!(scale(whole), Ok(1)));
+        assert!(matches!(scale(whole - 1), Ok(2)));
+        assert!(matches!(scale(whole / 4), Ok(4)));
+        assert!(matches!(scale(100), Err(PictureError::NoMemory(640, 480))));
+    }
+
+    #[test]
+    fn the_smallest_pictures_are_not_halved() {
+        for (width, height) in [(2, 2), (3, 2), (2, 9), (3, 3)] {
+            let jpeg = jpeg(width, height, Subsamp::None);
+            let (_, picture) = decode(&jpeg, Rung::Half, &charge(usize::MAX)).unwrap();
+            assert_eq!((picture.width % 2, picture.height % 2), (0, 0));
+            assert!(picture.width >= 2 && picture.height >= 2);
+        }
+    }
 }

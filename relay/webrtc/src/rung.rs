@@ -36,14 +36,6 @@ impl Rung {
         }
     }
 
-    /// How many pixels of the source one of its pixels stands for, across.
-    pub(crate) const fn scale(self) -> f32 {
-        match self {
-            Self::Full => 1.0,
-            Self::Half => 2.0,
-        }
-    }
-
     /// Which one suits a peer on this one whose network carries so much, in kbit/s.
     pub(crate) const fn after(self, kbps: u32) -> Self {
         match self {

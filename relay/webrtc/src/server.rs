@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use fanlight_daemon::clock;
 use fanlight_live::StreamTable;
 use fanlight_live::access::{Grant, Role, unix_seconds};
-use fanlight_live::ledger::{Resource, client_network};
+use fanlight_live::ledger::{Charge, Resource, client_network};
 use fanlight_live::whep::{WhepAnswer, WhepCommand, WhepError, WhepRequest};
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::StreamName;
@@ -19,6 +19,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
 use crate::encoder::{EncodedFrame, Encoder, KeyRequest};
+use crate::picture::covers_card;
 use crate::rung::Rung;
 use crate::session::{Session, Watcher};
 use crate::{WEBRTC, WebRtc};
@@ -26,6 +27,9 @@ use crate::{WEBRTC, WebRtc};
 /// Peers at a time, and of those from one network: each costs 0.3 % of a core.
 const MAX_PEERS: usize = 64;
 const MAX_PEERS_PER_NETWORK: usize = 32;
+
+/// What a peer holds at most: str0m keeps 2000 packets of 1150 bytes to repeat them, and 1000 that wait to be sent.
+const PEER_BYTES: usize = 4 << 20;
 
 /// Encoded frames that wait for this thread.
 const MAX_FRAMES: usize = 8;
@@ -150,6 +154,7 @@ impl Server {
                     client,
                     name,
                     grant,
+                    charge: self.charge(client),
                 },
                 Some(&sdp),
                 local,
@@ -163,6 +168,7 @@ impl Server {
                     name,
                     // There is no signalling where a token is wanted.
                     grant: Grant::unlimited(Role::View),
+                    charge: self.charge(client),
                 };
                 self.admit(watcher, None, local)
             }
@@ -210,6 +216,9 @@ impl Server {
             self.table.refusals().note(Resource::Connections, 1);
             return Err(WhepError::Busy);
         }
+        if !watcher.charge.covers(PEER_BYTES) {
+            return Err(self.no_memory());
+        }
 
         let addresses = if self.addresses.is_empty() {
             vec![local.to_canonical()]
@@ -229,20 +238,41 @@ impl Server {
             None => Session::offer(now, candidates, watcher, handle),
         }));
         let (session, sdp) = made.unwrap_or(Err(WhepError::BadOffer))?;
-        self.start_encoder(&stream, Rung::Full)?;
+        self.start_encoder(&stream, Rung::Full, client)?;
 
         let name = format!("{:032x}", u128::from_le_bytes(clock::random_bytes()));
         self.sessions.insert(name.clone(), session);
         Ok(WhepAnswer::Created { session: name, sdp })
     }
 
-    fn start_encoder(&mut self, stream: &StreamName, rung: Rung) -> Result<(), WhepError> {
+    /// What a client holds, which is nothing yet.
+    fn charge(&self, client: SocketAddr) -> Charge {
+        self.table.client_memory().open(client.ip(), 1)
+    }
+
+    fn no_memory(&self) -> WhepError {
+        self.table.refusals().note(Resource::Memory, 1);
+        WhepError::Busy
+    }
+
+    /// Starts an encoder, unless there is one. Its memory is charged to the client that is the first.
+    fn start_encoder(
+        &mut self,
+        stream: &StreamName,
+        rung: Rung,
+        client: SocketAddr,
+    ) -> Result<(), WhepError> {
         let key = (stream.clone(), rung);
         if self.encoders.contains_key(&key) {
             return Ok(());
         }
 
-        let encoder = Encoder::start(&self.table, stream, rung, self.frames.0.clone())
+        let charge = self.charge(client);
+        if !covers_card(&charge) {
+            return Err(self.no_memory());
+        }
+
+        let encoder = Encoder::start(&self.table, stream, rung, self.frames.0.clone(), charge)
             .map_err(|_| WhepError::Busy)?
             .ok_or(WhepError::NoStream)?;
         self.encoders.insert(key, encoder);
@@ -338,17 +368,17 @@ impl Server {
         let mut wanted = Vec::new();
         for session in self.sessions.values_mut() {
             session.choose_rung();
-            let stream = &session.watcher.stream;
+            let (stream, client) = (&session.watcher.stream, session.watcher.client);
             let (now, next) = session.rungs();
-            wanted.push((stream.clone(), now, false));
+            wanted.push((stream.clone(), client, now, false));
             if next != now {
-                wanted.push((stream.clone(), next, true));
+                wanted.push((stream.clone(), client, next, true));
             }
         }
 
-        for (stream, rung, needs_key) in wanted {
-            // Without a stream or a thread it is tried again at the next tick.
-            let started = self.start_encoder(&stream, rung);
+        for (stream, client, rung, needs_key) in wanted {
+            // Without a stream, a thread or memory it is tried again at the next tick.
+            let started = self.start_encoder(&stream, rung, client);
             if needs_key
                 && started.is_ok()
                 && let Some(encoder) = self.encoders.get(&(stream, rung))

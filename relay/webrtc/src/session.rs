@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use fanlight_daemon::clock;
 use fanlight_live::access::Grant;
+use fanlight_live::ledger::Charge;
 use fanlight_live::whep::WhepError;
 use fanlight_live::{ClientDetections, ClientHandle, Sent};
 use fanlight_proto::clock::Time;
@@ -31,7 +32,7 @@ const CAPTURE_TIME_ID: u8 = 6;
 const PLAYOUT_DELAY_ID: u8 = 7;
 
 /// Who watches what.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Watcher {
     pub(crate) stream: StreamName,
     pub(crate) client: SocketAddr,
@@ -39,6 +40,8 @@ pub(crate) struct Watcher {
     pub(crate) name: String,
     /// What let the peer in.
     pub(crate) grant: Grant,
+    /// What the memory of its session is charged to.
+    pub(crate) charge: Charge,
 }
 
 /// A session.

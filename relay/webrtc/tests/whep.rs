@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use fanlight_daemon::{Shutdown, clock};
 use fanlight_live::access::{Grant, Role};
+use fanlight_live::ledger::Resource;
 use fanlight_live::whep::{WhepAnswer, WhepClient, WhepCommand, WhepError, tag};
 use fanlight_live::{EngineFeed, OutputServer, StreamTable};
 use fanlight_proto::limits::{MAX_FRAME_BYTES, SOURCE_STALE};
@@ -40,6 +41,11 @@ struct Relay {
 
 impl Relay {
     fn start() -> Self {
+        Self::with(SIZE)
+    }
+
+    /// One whose pictures have this size.
+    fn with(pictures: (usize, usize)) -> Self {
         let table = StreamTable::new(SOURCE_STALE);
         let shutdown = Shutdown::new();
         let settings = Settings {
@@ -53,7 +59,7 @@ impl Relay {
             .unwrap();
 
         let [paused, restarted] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
-        publish(&table, 1, SIZE, 0);
+        publish(&table, 1, pictures, 0);
         let publisher = {
             let (table, shutdown) = (Arc::clone(&table), shutdown.clone());
             let (paused, restarted) = (Arc::clone(&paused), Arc::clone(&restarted));
@@ -65,7 +71,7 @@ impl Relay {
                     if restarted.load(Relaxed) {
                         publish(&table, 2, OTHER_SIZE, number);
                     } else if !paused.load(Relaxed) {
-                        publish(&table, 1, SIZE, number);
+                        publish(&table, 1, pictures, number);
                     }
                 }
             })
@@ -303,6 +309,15 @@ fn is_key(frame: &[u8]) -> bool {
     frame[0] & 1 == 0
 }
 
+/// Offers to watch, and says nothing more.
+fn offered(relay: &Relay) -> Result<(), WhepError> {
+    let mut rtc = Rtc::builder().build(now());
+    let mut changes = rtc.sdp_api();
+    changes.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
+    let (offer, _) = changes.apply().unwrap();
+    relay.offer("cam", &offer.to_sdp_string()).map(drop)
+}
+
 fn until(what: &str, mut good: impl FnMut() -> bool) {
     let end = now() + SOON;
     let pause = Shutdown::new();
@@ -432,6 +447,41 @@ fn delete_ends_a_session_and_its_encoder() {
         watching == Some(0)
     });
     assert_eq!(end(), Err(WhepError::NoSession));
+}
+
+/// One address may take as much as is left to all others.
+#[test]
+fn a_peer_and_its_picture_are_as_large_as_the_memory_that_there_is() {
+    let relay = Relay::with((1280, 720));
+    let memory = relay.table.client_memory();
+    memory.set_limit(40 << 20);
+    let mut peer = Peer::join(&relay);
+    let mut first = None;
+    peer.watch(|frame| {
+        first = size(frame);
+        first.is_some()
+    });
+    assert_eq!(first, Some((640, 360)), "a picture of 42 MiB is halved");
+    assert!((14 << 20..20 << 20).contains(&memory.bytes()));
+
+    memory.set_limit(24 << 20);
+    assert_eq!(offered(&relay), Err(WhepError::Busy));
+    assert_eq!(relay.table.refusals().of(Resource::Memory), 1);
+
+    memory.set_limit(256 << 20);
+    peer.watch(|frame| size(frame) == Some((1280, 720)));
+}
+
+#[test]
+fn the_last_peer_of_a_stream_gives_all_memory_back() {
+    let relay = Relay::start();
+    let mut peer = Peer::join(&relay);
+    peer.watch(|_| true);
+    let memory = relay.table.client_memory();
+    assert!(memory.bytes() > 4 << 20);
+    let end = WhepCommand::End(peer.session.clone());
+    assert_eq!(relay.ask(end), Ok(WhepAnswer::Done));
+    until("all is given back", || memory.bytes() == 0);
 }
 
 #[test]

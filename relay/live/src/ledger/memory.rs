@@ -43,11 +43,11 @@ pub struct Charge {
 }
 
 impl ClientMemory {
-    /// Of a relay's memory budget for streams and clients the part for clients: a quarter. It holds 1300 connections with
-    /// frames of 300 kB in the default budget, or 96 with the largest there are.
+    /// Of a relay's memory budget for streams and clients the part for clients: a quarter, and half where their pictures are
+    /// encoded. A quarter of the default budget holds 1300 connections with frames of 300 kB, or 96 with the largest there are.
     #[must_use]
-    pub const fn part_of(budget: usize) -> usize {
-        budget / 4
+    pub const fn part_of(budget: usize, encodes: bool) -> usize {
+        if encodes { budget / 2 } else { budget / 4 }
     }
 
     /// All clients may hold `limit` bytes from now on.
