@@ -4,6 +4,8 @@
 //! What a busy machine does to a measurement is measured beside it: see [`Control`]. Most promises wait for most of their time.
 //! They are measured beside each other at first, and alone when that does not show that they hold.
 //!
+//! `FANLIGHT_PROMISE_TABLES` names a folder for the rows of each promise as Markdown: `./dev promises write` makes a table of them.
+//!
 //! ```no_run
 //! use std::time::Duration;
 //! use fanlight_promise::judge;
@@ -19,7 +21,9 @@
 mod control;
 
 use std::fmt::Write as _;
+use std::fs;
 use std::io::Write as _;
+use std::path::Path;
 use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -128,12 +132,16 @@ impl Measurement {
 
         let load = measurement.control.load();
         let stretch = most.map_or(load, |most| load.at_most(most));
-        let table = measurement.table(stretch);
+        let rows = measurement.rows(stretch);
+        let table = text(&rows);
         // Not by the macro, whose output cargo hides when a test passes.
         let _ = write!(
             std::io::stderr(),
             "\n{promise} ({which}; control: {load})\n{table}"
         );
+        if let Some(folder) = std::env::var_os("FANLIGHT_PROMISE_TABLES") {
+            record(Path::new(&folder), promise, &rows);
+        }
         measurement.holds(stretch)
     }
 
@@ -192,43 +200,56 @@ impl Measurement {
         self.rows.iter().all(|row| row.verdict.holds(load))
     }
 
-    fn table(&self, load: Load) -> String {
-        let mut table = String::new();
-        let mut line = |cells: [&str; 5]| {
-            let [what, bound, measured, control, verdict] = cells;
-            let _ = writeln!(
-                table,
-                "  {what:<60} {bound:>12} {measured:>16} {control:>16}  {verdict}"
-            );
-        };
-
-        line(["promise", "bound", "measured", "control", ""]);
-        for Row { what, verdict } in &self.rows {
+    /// What was measured, bound, measured, control and verdict.
+    fn rows(&self, load: Load) -> Vec<[String; 5]> {
+        let row = |Row { what, verdict }: &Row| {
             let holds = if verdict.holds(load) {
                 "holds"
             } else {
                 "BROKEN"
             };
-
-            match verdict {
-                Verdict::AtMost { bound, measured } => line([
-                    what,
-                    &format!("{bound:?}"),
-                    &format!("{measured:.1?}"),
-                    &format!("<= {:.1?}", load.stretch(*bound)),
-                    holds,
-                ]),
+            let [bound, measured, control] = match verdict {
+                Verdict::AtMost { bound, measured } => [
+                    format!("{bound:?}"),
+                    format!("{measured:.1?}"),
+                    format!("<= {:.1?}", load.stretch(*bound)),
+                ],
                 Verdict::Compared {
                     bound,
                     measured,
                     control,
                     ..
-                } => line([what, bound, measured, control, holds]),
-            }
-        }
-
-        table
+                } => [bound.clone(), measured.clone(), control.clone()],
+            };
+            [what.clone(), bound, measured, control, holds.to_owned()]
+        };
+        self.rows.iter().map(row).collect()
     }
+}
+
+/// A table for a terminal.
+fn text(rows: &[[String; 5]]) -> String {
+    let head = ["promise", "bound", "measured", "control", ""].map(str::to_owned);
+    let lines = std::iter::once(&head).chain(rows);
+    lines.fold(String::new(), |mut table, cells| {
+        let [what, bound, measured, control, verdict] = cells;
+        let _ = writeln!(
+            table,
+            "  {what:<60} {bound:>12} {measured:>16} {control:>16}  {verdict}"
+        );
+        table
+    })
+}
+
+/// Writes a file of `folder` with the rows of a table in Markdown. That of a later measurement replaces it.
+fn record(folder: &Path, promise: &str, rows: &[[String; 5]]) {
+    let name = promise.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
+    let lines = rows.iter().enumerate().map(|(number, row)| {
+        let of = if number == 0 { promise } else { "" };
+        format!("| {of} | {} |\n", row.join(" | "))
+    });
+    let written = fs::write(folder.join(name + ".md"), lines.collect::<String>());
+    written.expect("the folder for the tables of promises can be written to");
 }
 
 impl Verdict {
@@ -263,6 +284,19 @@ mod tests {
             assert_eq!(measured(holds_at), holds_at);
         }
         assert_eq!(measured(9), 1 + ATTEMPTS);
+    }
+
+    #[test]
+    fn rows_are_written_for_a_table_in_markdown() {
+        let folder = std::env::temp_dir().join(format!("fanlight-promise-{}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        let row = |what: &str| [what, "1s", "2s", "", "BROKEN"].map(str::to_owned);
+        record(&folder, "P1: joins", &[row("first"), row("next")]);
+        let written = fs::read_to_string(folder.join("P1--joins.md")).unwrap();
+        fs::remove_dir_all(&folder).unwrap();
+        let expected =
+            "| P1: joins | first | 1s | 2s |  | BROKEN |\n|  | next | 1s | 2s |  | BROKEN |\n";
+        assert_eq!(written, expected);
     }
 
     #[test]
