@@ -183,6 +183,11 @@ pub fn reassembly(bytes: &[u8]) {
             ..DataHeader::default()
         };
 
+        // Either may have been forged: this one may be left for it, and begin anew with an older frame.
+        if first.id.epoch != epoch {
+            epoch = 0;
+        }
+
         let contradicts = step[2] & 0x20 != 0;
         let packets = frames
             .entry((first.id, first.length))
@@ -200,7 +205,6 @@ pub fn reassembly(bytes: &[u8]) {
             continue;
         };
 
-        // An epoch that comes back was forged, or the one between.
         if epoch != whole.id.epoch {
             epoch = whole.id.epoch;
             out.insert(epoch, whole.id.number);
