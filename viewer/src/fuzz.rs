@@ -90,6 +90,7 @@ struct World {
     connections: Vec<Option<bool>>,
     sealed: bool,
     number: u64,
+    presentation: Presentation,
     /// What becomes of the next message of a relay: how it is altered, where, and by what.
     alteration: Option<[u8; 3]>,
     /// What relays have said.
@@ -147,6 +148,7 @@ impl World {
             now: Time::from_nanos(1_000_000_000),
             sealed,
             number: 0,
+            presentation: Presentation::default(),
             alteration: None,
             said: VecDeque::new(),
         }
@@ -275,11 +277,12 @@ impl World {
         let shown = (flags & 1 == 0).then_some(self.now);
         let rejected = (flags & 2 != 0).then_some(NotShown::Undecodable);
         self.engine.on_display(self.now, shown, rejected);
-        self.engine.on_presentation(Presentation {
-            shown: u64::from(flags),
-            lost: script.byte().into(),
+        self.presentation = Presentation {
+            shown: self.presentation.shown + u64::from(flags),
+            lost: self.presentation.lost + u64::from(script.byte()),
             age_us: script.byte().into(),
-        });
+        };
+        self.engine.on_presentation(self.presentation);
 
         self.engine.set_screen(1 + u64::from(flags >> 4));
         let detection = Detection {
