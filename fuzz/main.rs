@@ -20,6 +20,7 @@ const TARGETS: &[(&str, Target)] = &[
     ("handshake", proto::handshake),
     ("http", fanlight_http::fuzz::http),
     ("jpeg", fanlight_source::jpeg::fuzz::jpeg),
+    ("mqtt", fanlight_mqtt::fuzz::mqtt),
     ("noise", proto::noise),
     ("parity", proto::parity),
     ("publisher", fanlight_source::publisher::fuzz::publisher),

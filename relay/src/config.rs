@@ -6,6 +6,7 @@ mod together;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use fanlight_daemon::config;
@@ -20,6 +21,7 @@ use fanlight_http::Readiness;
 pub use fanlight_live::access::AccessMode as HttpAccess;
 use fanlight_live::ledger::SESSIONS_PER_KEY;
 use fanlight_live::tls::Files;
+use fanlight_mqtt::{Broker, TopicPrefix};
 
 use crate::engine::{KEY_ROTATION, Multicast};
 pub use crate::udp::Gso;
@@ -156,6 +158,31 @@ pub struct Config {
     /// offer of the first stream as a line of JSON. Unset: nowhere. It cannot ask for a token.
     #[arg(value_parser = listen_address)]
     pub webrtc_signalling: Option<SocketAddr>,
+    /// The MQTT broker that is told how streams and screens are: mqtt://HOST, or mqtts://HOST with TLS, perhaps with :PORT.
+    /// Home Assistant finds them there by itself. Unset: none.
+    pub mqtt: Option<Broker>,
+    /// As whom the relay comes to the broker.
+    pub mqtt_user: Option<String>,
+    /// The file of the password, its first line: a path, or credential:NAME. It is read again at each connection.
+    pub mqtt_password: Option<KeyPath>,
+    /// For mqtts://, the file of the authorities that may have signed the broker's certificate, in PEM. Unset: those of
+    /// this host.
+    pub mqtt_ca_file: Option<PathBuf>,
+    /// The first levels of the relay's topics.
+    #[arg(default_value = "fanlight")]
+    pub mqtt_prefix: TopicPrefix,
+    /// What the relay is called in topics, which no other relay of the broker may be: letters, digits, _ and -. Unset: the
+    /// name of this host and the port in listen.
+    pub mqtt_id: Option<String>,
+    /// The prefix of the topics by which Home Assistant discovers devices; empty: it is not told.
+    #[arg(default_value = "homeassistant")]
+    pub mqtt_discovery: String,
+    /// Where people find this relay's page, such as http://box.lan:8080: Home Assistant links to it.
+    pub mqtt_page: Option<String>,
+    /// Every so many seconds the newest picture of each stream is published, for Home Assistant's cameras: whoever may read
+    /// the topic at the broker sees it. 0: never.
+    #[arg(default_value_t = 0)]
+    pub mqtt_picture_s: u64,
     /// Whether the relay announces itself and its page on the network (mDNS) when others can reach it, and, when `sources`
     /// is empty and there is feed_key or allow_remote_sources, also takes the sources that announce themselves.
     #[arg(default_value_t = true)]
@@ -247,6 +274,24 @@ impl Config {
             view_token: self.http_view_token.clone(),
             admin_token: self.http_admin_token.clone(),
             tls: self.tls_files(),
+        })
+    }
+
+    /// The settings of the MQTT output; none when there is to be none.
+    #[must_use]
+    pub fn mqtt_settings(&self) -> Option<fanlight_mqtt::Settings> {
+        let own_id = || format!("{}-{}", host_name(), self.listen.port());
+        let seconds = self.mqtt_picture_s;
+        Some(fanlight_mqtt::Settings {
+            broker: self.mqtt.clone()?,
+            user: self.mqtt_user.clone(),
+            password: self.mqtt_password.clone(),
+            ca_file: self.mqtt_ca_file.clone(),
+            prefix: self.mqtt_prefix.clone(),
+            id: fanlight_mqtt::node_id(&self.mqtt_id.clone().unwrap_or_else(own_id)),
+            discovery: self.mqtt_discovery.parse().ok(),
+            page: self.mqtt_page.clone(),
+            pictures: (seconds > 0).then(|| Duration::from_secs(seconds)),
         })
     }
 

@@ -2,6 +2,7 @@
 
 use fanlight_http::Http;
 use fanlight_live::OutputServer;
+use fanlight_mqtt::Mqtt;
 use fanlight_rtsp::Rtsp;
 
 use crate::StartError;
@@ -20,6 +21,9 @@ pub(crate) fn bind(config: &Config) -> Result<Vec<Box<dyn OutputServer>>, StartE
     }
     if let Some(settings) = config.rtsp_settings() {
         outputs.push(Box::new(Rtsp::bind(&settings)?));
+    }
+    if let Some(settings) = config.mqtt_settings() {
+        outputs.push(Box::new(Mqtt::bind(settings)?));
     }
     Ok(outputs)
 }

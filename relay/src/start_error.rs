@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use fanlight_daemon::keys::KeyFileError;
 use fanlight_daemon::paths::PathError;
 use fanlight_http::HttpError;
+use fanlight_mqtt::MqttError;
 use fanlight_rtsp::RtspError;
 
 use crate::config::ConfigError;
@@ -32,6 +33,9 @@ pub enum StartError {
     /// There is to be RTSP, and cannot be.
     #[error(transparent)]
     Rtsp(#[from] RtspError),
+    /// There is to be MQTT, and cannot be.
+    #[error(transparent)]
+    Mqtt(#[from] MqttError),
     /// There is to be WebRTC, and cannot be.
     #[cfg(feature = "webrtc")]
     #[error(transparent)]

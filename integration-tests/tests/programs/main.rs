@@ -18,6 +18,7 @@ mod http;
 mod interop;
 mod load;
 mod metrics;
+mod mqtt;
 mod nginx;
 mod one_file;
 mod oracle;

@@ -11,7 +11,6 @@ use fanlight_daemon::clock;
 use fanlight_live::access::Role;
 use fanlight_live::{Client, ClientTotals, ListedStream, OutputKind, SourceEntry, ViewerEntry};
 use fanlight_proto::clock::Time;
-use fanlight_proto::limits::PRESENT_HOLDS;
 use fanlight_proto::message::{Health, NotShown, StreamName, Verdict};
 use serde_json::{Map, Value, json};
 
@@ -60,6 +59,7 @@ pub(super) async fn health(
     role: Option<Extension<Role>>,
 ) -> Response {
     let now = clock::now();
+    let role = role.map(|Extension(role)| role);
     let (status, reasons) = (app.table().status(), readiness::faults(&app, now));
     let alive = status
         .streams
@@ -70,7 +70,8 @@ pub(super) async fn health(
     let body = json!({
         "healthy": reasons.is_empty(),
         "reasons": reasons,
-        "problems": readiness::problems(&app, now, role.map(|Extension(role)| role)),
+        "problems": readiness::problems(&app, now, role),
+        "outputs": outputs(&app, role),
         "server": server(),
         "uptime_s": now.saturating_since(app.started).as_secs(),
         "streams": status.streams.len(),
@@ -135,6 +136,19 @@ pub(super) const fn server() -> &'static str {
     concat!("fanlight-relay ", env!("CARGO_PKG_VERSION"))
 }
 
+/// What keeps outputs from the peers that they need. Only an administrator learns where those are.
+fn outputs(app: &AppState, role: Option<Role>) -> Map<String, Value> {
+    let problems = app.table().output_problems().into_iter();
+    let told = problems.map(|(name, problem)| {
+        let problem = problem.map(|problem| match role {
+            Some(Role::Admin) => problem,
+            _ => "it is not connected".to_owned(),
+        });
+        (name.to_owned(), problem.into())
+    });
+    told.collect()
+}
+
 /// An answer that no cache keeps.
 fn answer(status: StatusCode, body: Value) -> Response {
     (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
@@ -188,11 +202,7 @@ fn viewer(viewer: &ViewerEntry, aged: Duration) -> Map<String, Value> {
     let millis_of = |length: Duration| u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
     let silent = viewer.silent + aged;
     let last_shown = Duration::from_millis(report.last_shown_ms.into()) + aged;
-    // The source's verdict ends later: what it judges by goes there and back.
-    let health = screen_health(report.not_shown(), viewer.verdict).map(|word| match silent {
-        silent if silent > PRESENT_HOLDS => health_word(Health::Blind),
-        _ => word,
-    });
+    let health = viewer.health(aged).map(health_word);
 
     object(json!({
         "kind": "udp",
@@ -243,7 +253,7 @@ fn client(client: &Client, now: Time, verdict: Option<Verdict>) -> Map<String, V
         "shown": client.frames_shown(),
         "not_shown": reason(not_shown),
         "last_shown_ms": client.last_shown(now).map(millis_of),
-        "health": screen_health(not_shown, verdict),
+        "health": client.health(now, verdict).map(health_word),
         "error_px": verdict.map(|verdict| hundredths(verdict.mean)),
         "latency_ms": verdict.map(|verdict| millis(verdict.latency_us.into())),
     }));
@@ -286,14 +296,6 @@ fn object(value: Value) -> Map<String, Value> {
 /// Why frames that come are not shown, for people; none while they are.
 fn reason(not_shown: NotShown) -> Option<&'static str> {
     (not_shown != NotShown::Unspecified).then(|| not_shown.label())
-}
-
-/// How right a screen is; none when nobody knows.
-fn screen_health(not_shown: NotShown, verdict: Option<Verdict>) -> Option<&'static str> {
-    if not_shown != NotShown::Unspecified {
-        return Some(health_word(Health::Blind));
-    }
-    verdict.map(|verdict| health_word(verdict.health()))
 }
 
 /// How right a screen is, in a word.

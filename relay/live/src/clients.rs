@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 use fanlight_proto::limits::MAX_STREAMS;
-use fanlight_proto::message::{NotShown, Report, StreamName};
+use fanlight_proto::message::{Health, NotShown, Report, StreamName, Verdict};
 use parking_lot::Mutex;
 
 use crate::rate_meter::RateMeter;
+use crate::status::screen_health;
 use crate::traffic::Ages;
 
 /// Totals kept, one for each stream and kind of output: a name that was counted once stays counted.
@@ -143,6 +144,12 @@ impl Client {
             Some((_, report)) => report.not_shown,
             None => NotShown::Unspecified,
         }
+    }
+
+    /// How right its screen is, of which the source says `verdict`; none when nobody knows.
+    #[must_use]
+    pub fn health(&self, now: Time, verdict: Option<Verdict>) -> Option<Health> {
+        screen_health(self.not_shown(now), verdict)
     }
 
     /// Since when it has said nothing of its screen; none if it never did.

@@ -10,6 +10,7 @@
 pub mod access;
 mod client_detections;
 mod clients;
+pub mod events;
 mod feed;
 mod frame;
 pub mod ledger;

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
+use fanlight_proto::limits::PRESENT_HOLDS;
 use fanlight_proto::message::{
-    Report, SourceClock, State, Status, StreamInfo, StreamName, Verdict,
+    Health, NotShown, Report, SourceClock, State, Status, StreamInfo, StreamName, Verdict,
 };
 
 use crate::ledger::Refusals;
@@ -131,6 +132,25 @@ pub struct ViewerEntry {
     pub paused: bool,
     /// What the source makes of what was detected on its screen; none when it says nothing.
     pub verdict: Option<Verdict>,
+}
+
+impl ViewerEntry {
+    /// How right its screen is, so long after the snapshot; none when nobody knows. The source's verdict ends later than what
+    /// the screen says: what it judges by goes there and back.
+    #[must_use]
+    pub fn health(&self, aged: Duration) -> Option<Health> {
+        let health = screen_health(self.report.not_shown(), self.verdict)?;
+        let is_silent = self.silent + aged > PRESENT_HOLDS;
+        Some(if is_silent { Health::Blind } else { health })
+    }
+}
+
+/// How right a screen is; none when nobody knows.
+pub(crate) fn screen_health(not_shown: NotShown, verdict: Option<Verdict>) -> Option<Health> {
+    if not_shown != NotShown::Unspecified {
+        return Some(Health::Blind);
+    }
+    verdict.map(|verdict| verdict.health())
 }
 
 /// One line of the stream list.

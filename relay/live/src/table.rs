@@ -40,6 +40,8 @@ pub struct StreamTable {
     for_engine: Mutex<ForEngine>,
     refusals: SharedRefusals,
     client_memory: ClientMemory,
+    /// By the names of the outputs that need a peer, why they have none.
+    output_problems: Mutex<BTreeMap<&'static str, Option<String>>>,
 }
 
 /// What waits for the engine: the newest of each, and each bounded by the number of sources or streams, or by [`MAX_WAITING`].
@@ -70,6 +72,7 @@ impl StreamTable {
             for_engine: Mutex::default(),
             refusals: SharedRefusals::default(),
             client_memory: ClientMemory::default(),
+            output_problems: Mutex::default(),
         })
     }
 
@@ -169,6 +172,17 @@ impl StreamTable {
     #[must_use]
     pub const fn client_memory(&self) -> &ClientMemory {
         &self.client_memory
+    }
+
+    /// Notes what keeps the output `name` from its peer, such as a broker; none: nothing does.
+    pub fn set_output_problem(&self, name: &'static str, problem: Option<String>) {
+        self.output_problems.lock().insert(name, problem);
+    }
+
+    /// The outputs that need a peer, and what keeps them from it.
+    #[must_use]
+    pub fn output_problems(&self) -> BTreeMap<&'static str, Option<String>> {
+        self.output_problems.lock().clone()
     }
 
     /// What came from sources since the relay began, by the name of the stream.

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use fanlight_daemon::keys::KeyPath;
 use fanlight_http::Readiness;
+use fanlight_mqtt::{TopicPrefix, node_id};
 use fanlight_proto::limits::{HEARTBEAT_INTERVAL, MAX_FRAME_BYTES, MAX_STREAMS};
 use fanlight_proto::multicast;
 
@@ -27,6 +28,7 @@ impl Config {
         self.check_multicast()?;
         self.check_http()?;
         self.check_webrtc()?;
+        self.check_mqtt()?;
         let keyed = matches!(self.access, Access::Psk | Access::Keys);
         self.check_key("key_file", self.key_file.as_ref(), keyed)?;
         self.check_key(
@@ -45,6 +47,7 @@ impl Config {
             .map(|(key, count, range)| (key, count as u64, range))
             .chain([
                 ("key_rotation_s", self.key_rotation_s, 10..=30 * 86_400),
+                ("mqtt_picture_s", self.mqtt_picture_s, 0..=86_400),
                 ("multicast_ttl", self.multicast_ttl.into(), 1..=255),
                 ("source_stale_ms", self.source_stale_ms, stale),
             ]);
@@ -221,6 +224,47 @@ impl Config {
             }
             Some(listen) if !cfg!(feature = "webrtc") => Err(ConfigError::NoWebRtc(listen)),
             _ => Ok(()),
+        }
+    }
+
+    fn check_mqtt(&self) -> Result<(), ConfigError> {
+        let tls = self.mqtt.as_ref().is_some_and(|broker| broker.tls);
+        let set = [
+            ("mqtt_user", self.mqtt_user.is_some()),
+            ("mqtt_password", self.mqtt_password.is_some()),
+            ("mqtt_ca_file", self.mqtt_ca_file.is_some()),
+            ("mqtt_id", self.mqtt_id.is_some()),
+            ("mqtt_page", self.mqtt_page.is_some()),
+            ("mqtt_picture_s", self.mqtt_picture_s > 0),
+        ];
+        if let (None, Some((key, _))) = (&self.mqtt, set.iter().find(|(_, set)| *set)) {
+            return Err(ConfigError::NoMqtt(key));
+        }
+
+        if self.mqtt_ca_file.is_some() && !tls {
+            return Err(ConfigError::NoMqtts);
+        }
+
+        if self.mqtt_password.is_some() && self.mqtt_user.is_none() {
+            return Err(ConfigError::NoMqttUser);
+        }
+
+        let id = self.mqtt_id.as_ref();
+        if let Some(id) = id.filter(|id| id.is_empty() || node_id(id) != **id) {
+            return Err(ConfigError::MqttId(id.clone()));
+        }
+
+        let page = self.mqtt_page.as_ref();
+        if let Some(page) = page.filter(|page| !is_origin(page.trim_end_matches('/'))) {
+            return Err(ConfigError::MqttPage(page.clone()));
+        }
+
+        match self.mqtt_discovery.as_str() {
+            "" => Ok(()),
+            prefix => prefix
+                .parse::<TopicPrefix>()
+                .map(drop)
+                .map_err(ConfigError::MqttDiscovery),
         }
     }
 

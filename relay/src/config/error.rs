@@ -131,6 +131,26 @@ pub enum ConfigError {
          and let clients come by WHEP"
     )]
     SignallingAsksNobody,
+    /// A setting of MQTT where there is none.
+    #[error("{0} has no use without mqtt = \"mqtt://HOST\"")]
+    NoMqtt(&'static str),
+    /// An authority where no certificate is judged.
+    #[error("mqtt_ca_file has no use without TLS: write mqtt = \"mqtts://HOST\"")]
+    NoMqtts,
+    /// MQTT has no password alone.
+    #[error("mqtt_password needs mqtt_user, whose password it is")]
+    NoMqttUser,
+    /// What cannot stand in topics.
+    #[error("mqtt_id = \"{0}\" must be 1 to 64 letters, digits, _ and -")]
+    MqttId(String),
+    /// No address of a page.
+    #[error(
+        "mqtt_page = \"{0}\" must be http://HOST:PORT or https://HOST:PORT, as a browser reaches it"
+    )]
+    MqttPage(String),
+    /// No prefix of topics.
+    #[error("mqtt_discovery: {0}")]
+    MqttDiscovery(fanlight_mqtt::NameError),
     /// A number is out of its range.
     #[error("{key} = {value} is out of range: {least} to {most}")]
     Range {

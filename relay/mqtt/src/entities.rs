@@ -1,0 +1,319 @@
+//! What is told of each stream, each screen and the relay: fills the [`Board`] after each look of the [`Monitor`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use fanlight_live::events::{Condition, KEPT, Monitor, Screen, Watched};
+use fanlight_live::{ListedStream, StreamTable};
+use fanlight_proto::clock::Time;
+use serde_json::{Value, json};
+
+use crate::Settings;
+use crate::board::Board;
+use crate::home_assistant::{Device, Kind};
+use crate::names::{is_object_id, object_id};
+
+/// Rates and ages always change: they are told so often, and when something else is.
+const FIGURES_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Objects that are known from an earlier run.
+const MAX_ORPHANS: usize = 512;
+
+/// Longest text that Home Assistant takes as a state.
+const MAX_TEXT: usize = 255;
+
+/// The topics of a relay.
+#[derive(Clone, Debug)]
+pub(crate) struct Topics {
+    base: String,
+    id: String,
+    discovery: Option<String>,
+}
+
+impl Topics {
+    /// The relay itself, among the objects.
+    pub(crate) const RELAY: &'static str = "relay";
+
+    pub(crate) fn new(settings: &Settings) -> Self {
+        Self {
+            base: format!("{}/{}", settings.prefix, settings.id),
+            id: settings.id.clone(),
+            discovery: settings.discovery.as_ref().map(ToString::to_string),
+        }
+    }
+
+    /// Whether the relay is connected: `online`, or `offline` by its last will.
+    pub(crate) fn availability(&self) -> String {
+        format!("{}/availability", self.base)
+    }
+
+    pub(crate) fn of(&self, object: &str, what: &str) -> String {
+        format!("{}/{object}/{what}", self.base)
+    }
+
+    /// Where pictures of a stream are published.
+    pub(crate) fn picture(&self, stream: &str) -> String {
+        self.of(&object_id("stream", stream), "picture")
+    }
+
+    /// An identifier that no other relay has.
+    pub(crate) fn unique(&self, object: &str) -> String {
+        format!("fanlight_{}_{object}", self.id)
+    }
+
+    pub(crate) fn config(&self, object: &str) -> Option<String> {
+        let discovery = self.discovery.as_ref()?;
+        Some(format!("{discovery}/device/{}/{object}/config", self.id))
+    }
+
+    /// What the relay wants to hear: that Home Assistant has started, and what it was told of this relay.
+    pub(crate) fn subscriptions(&self) -> Vec<String> {
+        let configs = self.config("+");
+        self.birth().into_iter().chain(configs).collect()
+    }
+
+    /// Where Home Assistant says that it has started.
+    pub(crate) fn birth(&self) -> Option<String> {
+        Some(format!("{}/status", self.discovery.as_ref()?))
+    }
+
+    /// The object whose description has this topic.
+    pub(crate) fn described<'a>(&self, topic: &'a str) -> Option<&'a str> {
+        let rest = topic.strip_prefix(self.discovery.as_ref()?)?;
+        let rest = rest.strip_prefix("/device/")?.strip_prefix(&self.id)?;
+        let object = rest.strip_prefix('/')?.strip_suffix("/config")?;
+        is_object_id(object).then_some(object)
+    }
+}
+
+/// All that is told.
+#[derive(Debug)]
+pub(crate) struct Entities {
+    topics: Topics,
+    page: Option<String>,
+    pictures: bool,
+    monitor: Monitor,
+    /// What was told last of each object that is there.
+    told: BTreeMap<String, Told>,
+    /// What an earlier run described and this one has not seen, since when.
+    orphans: BTreeMap<String, Time>,
+}
+
+/// What was told of an object, without its figures, and when.
+#[derive(Clone, Debug, PartialEq)]
+struct Told {
+    lasting: Value,
+    at: Time,
+}
+
+/// What is to be told of an object.
+struct State {
+    /// What is told at once.
+    lasting: Value,
+    /// What is told along with it, or when it is time.
+    figures: Value,
+}
+
+impl Entities {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        Self {
+            topics: Topics::new(settings),
+            page: settings.page.clone(),
+            pictures: settings.pictures.is_some(),
+            monitor: Monitor::default(),
+            told: BTreeMap::new(),
+            orphans: BTreeMap::new(),
+        }
+    }
+
+    /// Looks at the table and puts on the board what there is to tell.
+    pub(crate) fn look(&mut self, table: &StreamTable, now: Time, board: &mut Board) {
+        self.monitor.look(table, now);
+        let mut present = BTreeSet::new();
+        for (object, name, kind, state) in self.objects(table, now) {
+            self.describe(&object, &name, kind, board);
+            self.tell(&object, state, now, board);
+            self.orphans.remove(&object);
+            present.insert(object);
+        }
+
+        let gone: Vec<_> = self
+            .told
+            .keys()
+            .filter(|object| !present.contains(*object))
+            .cloned()
+            .collect();
+        for object in gone {
+            self.told.remove(&object);
+            self.forget(&object, board);
+        }
+        self.look_after_orphans(now, board);
+    }
+
+    /// Takes that an object has been described by somebody: it may be left from an earlier run.
+    pub(crate) fn note_described(&mut self, object: &str, now: Time) {
+        if !self.told.contains_key(object) && self.orphans.len() < MAX_ORPHANS {
+            self.orphans.entry(object.to_owned()).or_insert(now);
+        }
+    }
+
+    fn objects(&self, table: &StreamTable, now: Time) -> Vec<(String, String, Kind, State)> {
+        let pictures = self.pictures;
+        let streams = self.monitor.streams().map(|(name, stream)| {
+            let kind = Kind::Stream { pictures };
+            (
+                object_id("stream", name),
+                name.clone(),
+                kind,
+                stream_state(stream),
+            )
+        });
+        let screens = self.monitor.screens().map(|(name, screen)| {
+            (
+                object_id("screen", name),
+                name.clone(),
+                Kind::Screen,
+                screen_state(screen),
+            )
+        });
+        let name = format!("Fanlight {}", self.topics.id);
+        let relay = (
+            Topics::RELAY.to_owned(),
+            name,
+            Kind::Relay,
+            relay_state(table, now),
+        );
+        std::iter::once(relay)
+            .chain(streams)
+            .chain(screens)
+            .collect()
+    }
+
+    fn describe(&self, object: &str, name: &str, kind: Kind, board: &mut Board) {
+        let Some(topic) = self.topics.config(object).filter(|topic| !board.has(topic)) else {
+            return;
+        };
+
+        let device = Device {
+            object,
+            name,
+            kind,
+            page: self.page.as_deref(),
+        };
+        board.put(topic, device.config(&self.topics).to_string());
+    }
+
+    fn tell(&mut self, object: &str, state: State, now: Time, board: &mut Board) {
+        let told = self.told.get(object);
+        let is_due = told.is_none_or(|told| {
+            told.lasting != state.lasting || now.saturating_since(told.at) >= FIGURES_INTERVAL
+        });
+        if !is_due {
+            return;
+        }
+
+        let mut whole = state.lasting.clone();
+        if let (Some(whole), Some(figures)) = (whole.as_object_mut(), state.figures.as_object()) {
+            whole.extend(figures.clone());
+        }
+        board.put(self.topics.of(object, "state"), whole.to_string());
+        board.put(self.topics.of(object, "availability"), "online");
+        let told = Told {
+            lasting: state.lasting,
+            at: now,
+        };
+        self.told.insert(object.to_owned(), told);
+    }
+
+    /// Objects of an earlier run are not there, until they are seen; in the end they are forgotten.
+    fn look_after_orphans(&mut self, now: Time, board: &mut Board) {
+        let mut lost = Vec::new();
+        self.orphans.retain(|object, since| {
+            let stays = now.saturating_since(*since) < KEPT;
+            if stays {
+                board.put(self.topics.of(object, "availability"), "offline");
+            } else {
+                lost.push(object.clone());
+            }
+            stays
+        });
+        lost.iter().for_each(|object| self.forget(object, board));
+    }
+
+    fn forget(&self, object: &str, board: &mut Board) {
+        let topics = ["state", "availability"].map(|what| self.topics.of(object, what));
+        let config = self.topics.config(object);
+        topics
+            .into_iter()
+            .chain(config)
+            .for_each(|topic| board.clear(topic));
+    }
+}
+
+fn stream_state(stream: &Watched<ListedStream>) -> State {
+    let listed = &stream.last;
+    let flows = !matches!(stream.condition, Condition::Gone);
+    State {
+        lasting: json!({
+            "state": stream.condition.label(),
+            "problem": stream.condition.is_problem(),
+            "reason": stream.reason,
+            "width": listed.entry.size.0,
+            "height": listed.entry.size.1,
+            "viewers": if flows { listed.entry.viewers + listed.clients } else { 0 },
+        }),
+        figures: json!({
+            "fps": flows.then(|| tenths(listed.fps)),
+            "age_ms": listed.age_us.filter(|_| flows).map(millis),
+        }),
+    }
+}
+
+fn screen_state(screen: &Watched<Screen>) -> State {
+    let names: Vec<_> = screen
+        .last
+        .streams
+        .iter()
+        .map(|name| name.as_str())
+        .collect();
+    // Names of streams are ASCII, so it can be cut anywhere.
+    let mut stream = names.join(", ");
+    stream.truncate(MAX_TEXT);
+    let age_us = screen
+        .last
+        .age_us
+        .filter(|_| screen.condition != Condition::Gone);
+    State {
+        lasting: json!({
+            "state": screen.condition.label(),
+            "problem": screen.condition.is_problem(),
+            "reason": screen.reason,
+            "stream": stream,
+        }),
+        figures: json!({ "age_ms": age_us.map(millis) }),
+    }
+}
+
+fn relay_state(table: &StreamTable, now: Time) -> State {
+    let status = table.status();
+    let streams = status.streams.iter().filter(|stream| !stream.source_gone);
+    State {
+        lasting: json!({
+            "streams": streams.count(),
+            "viewers": status.viewers.len(),
+            "clients": table.clients().all(now).len(),
+        }),
+        figures: json!({}),
+    }
+}
+
+fn tenths(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
+}
+
+fn millis(micros: u64) -> u64 {
+    micros / 1_000
+}
+
+#[cfg(test)]
+mod tests;
