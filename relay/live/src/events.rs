@@ -178,12 +178,13 @@ impl Room {
         };
 
         watched.retain(|_, known| now.saturating_since(known.seen) < KEPT);
-        for (name, known) in watched
-            .iter_mut()
-            .filter(|(name, _)| !seen.contains_key(*name))
-        {
-            let change = known.note(now, Condition::Gone, String::new());
-            note(name, change, known);
+        for (name, known) in watched.iter_mut() {
+            if seen.contains_key(name) {
+                known.seen = now;
+            } else {
+                let change = known.note(now, Condition::Gone, String::new());
+                note(name, change, known);
+            }
         }
 
         for (name, seen) in seen {
@@ -193,7 +194,6 @@ impl Room {
 
             let known = watched
                 .entry(name.clone())
-                .and_modify(|known| known.seen = now)
                 .or_insert_with(|| Watched::new(now, self.first, &seen));
             let change = known.note(now, seen.condition, seen.reason);
             known.last = seen.what;
