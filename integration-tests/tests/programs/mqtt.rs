@@ -286,14 +286,11 @@ fn a_broker_that_stands_still_or_starts_anew_costs_no_frame_and_then_knows_all()
         away, "it is not connected",
         "who is no administrator learns no address"
     );
+    let mark = reader.mark();
     broker.program.start_again();
-    let again = broker.reader(&env);
-    again.wait_state(0, "stream-cam", "live");
-    again.wait(
-        0,
-        "homeassistant/device/box/stream-cam/config",
-        |_| Some(()),
-    );
+    reader.wait_state(mark, "stream-cam", "live");
+    let config = "homeassistant/device/box/stream-cam/config";
+    reader.wait(mark, config, |_| Some(()));
     assert_eq!(problem(site).as_deref(), Some(""));
 }
 
