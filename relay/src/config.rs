@@ -177,7 +177,7 @@ pub struct Config {
     /// The prefix of the topics by which Home Assistant discovers devices; empty: it is not told.
     #[arg(default_value = "homeassistant")]
     pub mqtt_discovery: String,
-    /// Where people find this relay's page, such as http://box.lan:8080: Home Assistant links to it.
+    /// Where people find this relay's page, as http://HOST:PORT: Home Assistant links to it.
     pub mqtt_page: Option<String>,
     /// Every so many seconds the newest picture of each stream is published, for Home Assistant's cameras: whoever may read
     /// the topic at the broker sees it. 0: never.
