@@ -1,16 +1,18 @@
 //! The whole relay in this process: a ZeroMQ publisher before it, UDP sockets behind it.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
 use fanlight_daemon::Context;
-use fanlight_proto::datagram::{ToRelay, ToViewer, VERSION};
-use fanlight_proto::limits::SHARD_BYTES;
-use fanlight_proto::message::{Accept, Format, FrameBuffer, FrameHeader, Join, KeepAlive, State};
+use fanlight_proto::datagram::{DataHeader, ToRelay, ToViewer, VERSION};
+use fanlight_proto::limits::{MAX_REPAIR_RANGES, SHARD_BYTES};
+use fanlight_proto::message::{
+    Accept, Format, FrameBuffer, FrameHeader, Join, KeepAlive, Repair, State,
+};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 use zeromq::{PubSocket, Socket as _, SocketSend as _, ZmqMessage};
@@ -22,6 +24,9 @@ use crate::config::{Access, Config, Gso};
 /// Far above what anything here takes; reached only when it hangs.
 const DEADLINE: Duration = Duration::from_secs(60);
 const FRAMES: u64 = 30;
+
+/// A viewer that hears nothing for so long asks for what is missing.
+const SILENCE: Duration = Duration::from_millis(50);
 
 fn encoded(number: u64) -> Bytes {
     let mut jpeg = vec![0; 100_000];
@@ -108,9 +113,34 @@ impl Drop for Running {
     }
 }
 
+/// A frame of which shards are missing.
+struct OpenFrame {
+    alias: u32,
+    missing: BTreeSet<u16>,
+    body: Vec<u8>,
+}
+
+impl OpenFrame {
+    fn new(header: &DataHeader) -> Self {
+        Self {
+            alias: header.alias.into(),
+            missing: (0..header.shards).collect(),
+            body: vec![0; header.length as usize],
+        }
+    }
+
+    fn take(&mut self, header: &DataHeader, shard: &[u8]) {
+        self.missing.remove(&header.index);
+        let start = usize::from(header.index) * SHARD_BYTES;
+        let end = self.body.len().min(start + SHARD_BYTES);
+        self.body[start..end].copy_from_slice(&shard[..end - start]);
+    }
+}
+
 struct Viewer {
     socket: UdpSocket,
     session: u64,
+    consent: u64,
     buffer: Vec<u8>,
 }
 
@@ -122,6 +152,7 @@ impl Viewer {
         let mut viewer = Self {
             socket,
             session: 0,
+            consent: 0,
             buffer: vec![0; 2048],
         };
 
@@ -168,47 +199,66 @@ impl Viewer {
         while self.socket.try_recv(&mut self.buffer).is_ok() {}
     }
 
-    /// The encoded frames 1 to [`FRAMES`], from nothing but the shards that come. `newest` is the last of them.
+    /// The encoded frames 1 to [`FRAMES`]. Asks for shards that do not come, as viewers do: a busy machine loses some.
+    /// `newest` is the last frame that came whole.
     async fn watch(&mut self, newest: &Cell<u64>) -> BTreeMap<u64, Vec<u8>> {
-        let mut open: BTreeMap<u64, (usize, Vec<u8>)> = BTreeMap::new();
+        let mut open = BTreeMap::new();
         let mut whole = BTreeMap::new();
         let all = async {
             while whole.len() < FRAMES as usize {
-                let size = self.socket.recv(&mut self.buffer).await.unwrap();
-                let Ok(ToViewer::Data(header, shard)) = ToViewer::parse(&self.buffer[..size])
-                else {
+                let coming = timeout(SILENCE, self.socket.recv(&mut self.buffer)).await;
+                let Ok(size) = coming else {
+                    self.ask_again(&open).await;
                     continue;
                 };
 
-                if header.id.number == 0 {
-                    continue;
-                }
+                match ToViewer::parse(&self.buffer[..size.unwrap()]) {
+                    Ok(ToViewer::Data(header, shard)) => {
+                        let number = header.id.number;
+                        if number == 0 || whole.contains_key(&number) {
+                            continue;
+                        }
 
-                let entry = open.entry(header.id.number);
-                let (count, body) =
-                    entry.or_insert_with(|| (0, vec![0; usize::from(header.shards) * SHARD_BYTES]));
-                let start = usize::from(header.index) * SHARD_BYTES;
-                body[start..start + SHARD_BYTES].copy_from_slice(shard);
-                *count += 1;
-
-                if *count == usize::from(header.shards) {
-                    let (_, mut body) = open.remove(&header.id.number).unwrap();
-                    body.truncate(header.length as usize);
-                    whole.insert(header.id.number, body);
-                    newest.set(header.id.number);
+                        let frame = open
+                            .entry(number)
+                            .or_insert_with(|| OpenFrame::new(&header));
+                        frame.take(&header, shard);
+                        if frame.missing.is_empty() {
+                            whole.extend(open.remove(&number).map(|frame| (number, frame.body)));
+                            newest.set(number);
+                        }
+                    }
+                    Ok(ToViewer::Pulse(_, pulse)) => self.consent = pulse.consent,
+                    _ => {}
                 }
             }
         };
 
         let ended = timeout(DEADLINE, all).await;
-        assert!(
-            ended.is_ok(),
-            "{} frames came whole, {:?} did not",
-            whole.len(),
-            open.keys()
-        );
-
+        let missing = open.keys();
+        assert!(ended.is_ok(), "{} are whole, not {missing:?}", whole.len());
         whole
+    }
+
+    /// Asks for what is missing of the frames that have begun, and keeps the session.
+    async fn ask_again(&self, open: &BTreeMap<u64, OpenFrame>) {
+        for (number, frame) in open {
+            let missing = frame.missing.iter().take(MAX_REPAIR_RANGES);
+            let repair = Repair {
+                alias: frame.alias,
+                epoch: 9,
+                number: *number,
+                ranges: missing.flat_map(|at| [u32::from(*at), 1]).collect(),
+            };
+            self.say(&ToRelay::Repair(self.session, repair)).await;
+        }
+
+        let keep_alive = KeepAlive {
+            consent: self.consent,
+            ..KeepAlive::default()
+        };
+        self.say(&ToRelay::KeepAlive(self.session, keep_alive))
+            .await;
     }
 
     async fn hears_goodbye(&mut self) -> bool {
