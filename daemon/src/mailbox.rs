@@ -236,14 +236,6 @@ impl<T> Latest<T> {
         displaced
     }
 
-    /// Puts `value` in if the slot is empty.
-    ///
-    /// # Errors
-    /// Gives `value` back when another waits, or the slot is closed.
-    pub fn put_if_empty(&self, value: T) -> Result<(), T> {
-        self.0.try_push(value)
-    }
-
     /// Takes the value, if there is one.
     pub fn take(&self) -> Option<T> {
         self.0.take()
@@ -302,10 +294,8 @@ mod tests {
         let latest = Latest::new();
         assert_eq!(latest.put(1), None);
         assert_eq!(latest.put(2), Some(1));
-        assert_eq!(latest.put_if_empty(3), Err(3));
         assert_eq!(latest.take(), Some(2));
         assert_eq!(latest.take(), None);
-        assert_eq!(latest.put_if_empty(4), Ok(()));
     }
 
     #[test]
@@ -336,7 +326,6 @@ mod tests {
         latest.close();
         assert!(latest.is_closed());
         assert_eq!(latest.put(2), Some(2));
-        assert_eq!(latest.put_if_empty(3), Err(3));
         assert_eq!(block_on(latest.next()), Some(1));
         assert_eq!(block_on(latest.next()), None);
         assert_eq!(latest.wait(), None);

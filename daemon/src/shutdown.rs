@@ -115,14 +115,6 @@ impl Shutdown {
             .wait_while_for(&mut waiting, |()| !self.requested(), length);
         self.requested()
     }
-
-    /// Blocks this thread until the request.
-    pub fn wait_blocking(&self) {
-        let mut waiting = self.state.waiting.lock();
-        self.state
-            .changed
-            .wait_while(&mut waiting, |()| !self.requested());
-    }
 }
 
 #[cfg(test)]
@@ -141,12 +133,10 @@ mod tests {
     #[test]
     fn threads_that_wait_are_woken() {
         let shutdown = Shutdown::new();
-        let (waiting, blocked) = (shutdown.clone(), shutdown.clone());
+        let waiting = shutdown.clone();
         let waiting = thread::spawn(move || waiting.wait_timeout(DEADLINE));
-        let blocked = thread::spawn(move || blocked.wait_blocking());
         shutdown.trigger();
         assert!(waiting.join().unwrap());
-        blocked.join().unwrap();
         assert!(shutdown.requested());
     }
 
@@ -172,7 +162,6 @@ mod tests {
         shutdown.trigger();
         shutdown.trigger();
         assert!(shutdown.wait_timeout(Duration::ZERO));
-        shutdown.wait_blocking();
         tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap()

@@ -187,12 +187,6 @@ impl FrameBuffer {
         &self.0[MAX_FRAME_PREFIX..]
     }
 
-    /// The picture so far, to be written.
-    #[must_use]
-    pub fn jpeg_mut(&mut self) -> &mut [u8] {
-        &mut self.0[MAX_FRAME_PREFIX..]
-    }
-
     /// The encoded [`Frame`] of `header` and this picture, without moving the picture; byte for byte what prost would
     /// encode. A reason past [`MAX_REASON`] bytes is cut, which keeps the prefix within its room.
     #[must_use]

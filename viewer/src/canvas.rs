@@ -116,10 +116,7 @@ impl<'a> Canvas<'a> {
         at: (usize, usize),
         colour: Colour,
     ) {
-        let right = self.width;
-        font.draw(text, size, at, right, Layer::Ink, |x, y, coverage| {
-            self.blend(x, y, colour, coverage);
-        });
+        self.layer(font, text, size, at, (Layer::Ink, colour));
     }
 
     /// Draws a line of text with a dark edge around its letters.
@@ -131,12 +128,23 @@ impl<'a> Canvas<'a> {
         at: (usize, usize),
         colour: Colour,
     ) {
-        let right = self.width;
-        for (layer, colour) in [(Layer::Halo, BLACK), (Layer::Ink, colour)] {
-            font.draw(text, size, at, right, layer, |x, y, coverage| {
-                self.blend(x, y, colour, coverage);
-            });
+        for layer in [(Layer::Halo, BLACK), (Layer::Ink, colour)] {
+            self.layer(font, text, size, at, layer);
         }
+    }
+
+    fn layer(
+        &mut self,
+        font: &mut Font,
+        text: &str,
+        size: usize,
+        at: (usize, usize),
+        (layer, colour): (Layer, Colour),
+    ) {
+        let right = self.width;
+        font.draw(text, size, at, right, layer, |x, y, coverage| {
+            self.blend(x, y, colour, coverage);
+        });
     }
 
     /// Shows `picture` as large as it fits with its proportions kept, in the middle, black around it.

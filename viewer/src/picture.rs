@@ -53,8 +53,8 @@ impl Picture {
     }
 
     /// Bytes of memory held, used or not.
-    #[must_use]
-    pub fn capacity_bytes(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn capacity_bytes(&self) -> usize {
         self.pixels.capacity() * size_of::<u32>()
     }
 }

@@ -96,18 +96,6 @@ impl LinkState {
         }
     }
 
-    /// Whether the camera is being woken, so that a picture may be expected.
-    #[must_use]
-    pub const fn is_asleep(&self) -> bool {
-        matches!(
-            self,
-            Self::Camera {
-                state: State::Idle,
-                ..
-            }
-        )
-    }
-
     /// Of what several relays say, the lowest is the one to show.
     pub(super) const fn rank(&self) -> u8 {
         match self {

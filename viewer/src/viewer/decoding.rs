@@ -34,20 +34,23 @@ pub(super) struct DecodeOptions {
 
 /// Why a whole frame is not shown.
 #[derive(Debug, thiserror::Error)]
-enum RejectedFrame {
+pub(super) enum RejectedFrame {
     #[error(transparent)]
     Frame(#[from] FrameError),
     #[error("the frame calls itself {0}")]
     Identity(FrameId),
     #[error(transparent)]
     Picture(#[from] DecodeError),
+    #[error("a canary of {0}x{1} pixels is too large")]
+    Canary(usize, usize),
 }
 
 impl RejectedFrame {
-    const fn not_shown(&self) -> NotShown {
+    pub(super) const fn not_shown(&self) -> NotShown {
         match self {
             Self::Frame(_) | Self::Identity(_) => NotShown::InvalidFrame,
             Self::Picture(error) => error.not_shown(),
+            Self::Canary(..) => NotShown::TooLarge,
         }
     }
 }

@@ -10,17 +10,16 @@ use bytes::Bytes;
 use fanlight_daemon::clock;
 use fanlight_proto::clock::Time;
 use fanlight_proto::limits::MAX_DETECTIONS;
-use fanlight_proto::message::{
-    CheckedFrame, Detection, FrameError, FrameId, NotShown, StreamName, parse_frame,
-};
+use fanlight_proto::message::{CheckedFrame, Detection, NotShown, StreamName, parse_frame};
 
-use crate::decode::{DecodeError, Decoder};
+use crate::decode::Decoder;
 use crate::engine::{ClockOffset, DetectionCounts, Engine, Output, Presentation, ReceivedFrame};
 use crate::grey::Grey;
 use crate::stats::{Canary, Captured, Clock, Counters, Observation, StageTimings};
 use crate::track::Found;
 use crate::track::ball::Finder;
 use crate::udp::Sink;
+use crate::viewer::decoding::RejectedFrame;
 use crate::viewer::verdict_trace::VerdictTrace;
 
 /// Largest frame of a canary, in bytes: fifty times what one of 160x120 has.
@@ -31,29 +30,6 @@ const MAX_PIXELS: usize = 640 * 480;
 
 /// How often the counters learn how the canary fares: as often as the relay may say something new.
 const SUMMARY_INTERVAL: Duration = Duration::from_millis(250);
-
-/// Why a frame is not looked at.
-#[derive(Debug, thiserror::Error)]
-enum RejectedFrame {
-    #[error(transparent)]
-    Frame(#[from] FrameError),
-    #[error("the frame calls itself {0}")]
-    Identity(FrameId),
-    #[error(transparent)]
-    Picture(#[from] DecodeError),
-    #[error("a canary of {0}x{1} pixels is too large")]
-    Size(usize, usize),
-}
-
-impl RejectedFrame {
-    const fn not_shown(&self) -> NotShown {
-        match self {
-            Self::Frame(_) | Self::Identity(_) => NotShown::InvalidFrame,
-            Self::Picture(error) => error.not_shown(),
-            Self::Size(..) => NotShown::TooLarge,
-        }
-    }
-}
 
 /// The sink of the canary's engine: looks for the ball in each frame, and sends what it found to the source.
 pub(super) struct Watcher {
@@ -160,7 +136,7 @@ impl Watcher {
         let began = clock::now();
         let (width, height) = self.decoder.size(&jpeg)?;
         if width * height > MAX_PIXELS {
-            return Err(RejectedFrame::Size(width, height));
+            return Err(RejectedFrame::Canary(width, height));
         }
 
         self.decoder.decode_grey(&jpeg, &mut self.grey)?;
