@@ -6,6 +6,7 @@ use std::time::Duration;
 use fanlight_live::{Arrival, LiveFrame};
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{ToRelay, ToViewer, VERSION};
+use fanlight_proto::detections::encode;
 use fanlight_proto::feed::{encode_feedback, parse_to_source};
 use fanlight_proto::handshake::{Channel, Initiator, RelayAccess, SharedKey, ViewerAccess};
 use fanlight_proto::limits::{JOIN_BYTES, MAX_FRAME_BYTES};
@@ -297,7 +298,7 @@ impl World {
             ..CanaryStatus::default()
         });
 
-        let detections = vec![detection; usize::from(script.byte() % 20)];
+        let detections = vec![encode(&detection); usize::from(script.byte() % 20)];
         let body = Detections {
             screen: 1,
             detections,

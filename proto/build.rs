@@ -10,8 +10,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed={DESCRIPTORS}");
     let descriptors = FileDescriptorSet::decode(std::fs::read(DESCRIPTORS)?.as_slice())?;
     // StreamKey holds a secret: it writes its own Debug, and its bytes are its own, to be wiped.
-    let shared =
-        ["Frame", "Join", "Challenge", "Accept"].map(|message| format!(".fanlight.v1.{message}"));
+    let shared = [
+        "Frame",
+        "Join",
+        "Challenge",
+        "Accept",
+        "Detections",
+        "ViewerReport",
+    ]
+    .map(|message| format!(".fanlight.v1.{message}"));
     prost_build::Config::new()
         .bytes(shared)
         .skip_debug([".fanlight.v1.StreamKey"])

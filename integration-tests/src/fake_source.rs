@@ -8,6 +8,7 @@ use bytes::Bytes;
 use fanlight_daemon::feed_connection::{Connection, ConnectionError};
 use fanlight_daemon::{Shutdown, clock};
 use fanlight_proto::clock::Time;
+use fanlight_proto::detections::decode;
 use fanlight_proto::feed::{ANSWER_TOPIC, FromRelay, encode_answer, parse_to_source};
 use fanlight_proto::keys::FeedKey;
 use fanlight_proto::message::{
@@ -123,13 +124,14 @@ impl FakeSource {
             .collect()
     }
 
-    /// What those found who call themselves `name`.
+    /// What those found who call themselves `name`, as far as a source takes it.
     #[must_use]
     pub fn detections(&self, name: &str) -> Vec<Detection> {
         self.seen()
             .into_iter()
             .filter(|seen| seen.name == name)
             .flat_map(|seen| seen.detections)
+            .filter_map(|bytes| decode(&bytes))
             .collect()
     }
 

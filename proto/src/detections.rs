@@ -1,20 +1,22 @@
-//! Bounds of detections, and packing of detections into messages. Viewers pack them. The source checks them again whatever
-//! relays have checked.
+//! What viewers find, on its way to the source: bounds, and packing into messages. Relays see only how much it is and how
+//! long; viewers encode, the source decodes and believes nothing.
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use prost::Message as _;
 
 use crate::limits::{
-    DETECTION_MARGIN, MAX_DETECTIONS, MAX_DETECTIONS_BYTES, MAX_HEIGHT, MAX_WIDTH,
+    DETECTION_MARGIN, MAX_DETECTION_BYTES, MAX_DETECTIONS, MAX_DETECTIONS_BYTES, MAX_HEIGHT,
+    MAX_WIDTH,
 };
 use crate::message::{Ball, CanaryStatus, Detection, Detections, StreamName};
 
-/// Checks that each field of a message is within its bounds.
+/// Checks what a relay takes: that each field of a message is within its bounds. What was found it does not look at.
 ///
 /// # Errors
 /// Names the first one that does not.
-pub fn check(detections: &Detections) -> Result<(), &'static str> {
+pub fn check_message(detections: &Detections) -> Result<(), &'static str> {
     bound(detections.screen != 0, "screen")?;
     check_list(&detections.detections)?;
     detections
@@ -23,13 +25,15 @@ pub fn check(detections: &Detections) -> Result<(), &'static str> {
         .map_or(Ok(()), check_canary_status)
 }
 
-/// Checks the number of detections in one message, and the bounds of each.
+/// Checks the number of encoded detections in one message, and the length of each.
 ///
 /// # Errors
-/// Names the first field that is out of its bounds.
-pub fn check_list(detections: &[Detection]) -> Result<(), &'static str> {
+/// Names the first bound that is broken.
+pub fn check_list(detections: &[Bytes]) -> Result<(), &'static str> {
     bound(detections.len() <= MAX_DETECTIONS, "detections")?;
-    detections.iter().try_for_each(check_detection)
+    detections
+        .iter()
+        .try_for_each(|bytes| bound(bytes.len() <= MAX_DETECTION_BYTES, "detection"))
 }
 
 /// Checks what a canary says of the stream beside it.
@@ -43,7 +47,25 @@ pub fn check_canary_status(canary_status: &CanaryStatus) -> Result<(), &'static 
     )
 }
 
-fn check_detection(detection: &Detection) -> Result<(), &'static str> {
+/// A detection as messages carry it.
+#[must_use]
+pub fn encode(detection: &Detection) -> Bytes {
+    detection.encode_to_vec().into()
+}
+
+/// The detection in these bytes, if they are one and all in it is within its bounds.
+#[must_use]
+pub fn decode(bytes: &[u8]) -> Option<Detection> {
+    Detection::decode(bytes)
+        .ok()
+        .filter(|detection| check(detection).is_ok())
+}
+
+/// Checks what was found.
+///
+/// # Errors
+/// Names the first field that is out of its bounds.
+pub fn check(detection: &Detection) -> Result<(), &'static str> {
     bound(detection.epoch != 0, "epoch")?;
     // Not a number is in no range.
     bound((0.0..=1.0).contains(&detection.confidence), "confidence")?;
@@ -76,7 +98,7 @@ pub fn fill(detections: &mut Detections, waiting: &mut VecDeque<Detection>) {
     while detections.detections.len() < MAX_DETECTIONS
         && let Some(next) = waiting.pop_front()
     {
-        detections.detections.push(next);
+        detections.detections.push(encode(&next));
         // The counters may still grow to the longest numbers.
         let longest = Detections {
             sent: u64::MAX,
@@ -85,9 +107,8 @@ pub fn fill(detections: &mut Detections, waiting: &mut VecDeque<Detection>) {
         };
 
         if longest.encoded_len() > MAX_DETECTIONS_BYTES {
-            if let Some(next) = detections.detections.pop() {
-                waiting.push_front(next);
-            }
+            detections.detections.pop();
+            waiting.push_front(next);
             return;
         }
     }
@@ -112,7 +133,7 @@ mod tests {
     fn message(detection: Detection) -> Detections {
         Detections {
             screen: 1,
-            detections: vec![detection],
+            detections: vec![encode(&detection)],
             ..Detections::default()
         }
     }
@@ -120,14 +141,14 @@ mod tests {
     #[test]
     fn what_can_be_found_is_taken() {
         for (x, y) in [(0.0, 0.0), (3840.0, 2160.0), (-100.0, 2500.0)] {
-            assert_eq!(check(&message(found(x, y))), Ok(()));
+            assert_eq!(decode(&encode(&found(x, y))), Some(found(x, y)));
         }
 
         assert_eq!(
-            check(&message(Detection {
+            check(&Detection {
                 epoch: 7,
                 ..Detection::default()
-            })),
+            }),
             Ok(())
         );
 
@@ -137,7 +158,7 @@ mod tests {
         };
 
         assert_eq!(
-            check(&Detections {
+            check_message(&Detections {
                 screen: 1,
                 canary_status: Some(canary),
                 ..Detections::default()
@@ -199,20 +220,26 @@ mod tests {
                 },
             ),
         ] {
-            assert_eq!(check(&message(wrong)), Err(name));
+            assert_eq!(check(&wrong), Err(name));
+            assert_eq!(decode(&encode(&wrong)), None);
+            assert_eq!(
+                check_message(&message(wrong)),
+                Ok(()),
+                "a relay passes it on"
+            );
         }
 
         assert_eq!(
-            check(&Detections {
+            check_message(&Detections {
                 screen: 0,
                 ..message(found(0.0, 0.0))
             }),
             Err("screen")
         );
 
-        let many = vec![found(0.0, 0.0); MAX_DETECTIONS + 1];
+        let many = vec![Bytes::new(); MAX_DETECTIONS + 1];
         assert_eq!(
-            check(&Detections {
+            check_message(&Detections {
                 screen: 1,
                 detections: many,
                 ..Detections::default()
@@ -220,13 +247,23 @@ mod tests {
             Err("detections")
         );
 
+        assert_eq!(
+            check_message(&Detections {
+                screen: 1,
+                detections: vec![vec![0; MAX_DETECTION_BYTES + 1].into()],
+                ..Detections::default()
+            }),
+            Err("detection")
+        );
+        assert_eq!(decode(&[0xff; 9]), None);
+
         let canary_status = Some(CanaryStatus {
             stream: "no/name".into(),
             ..CanaryStatus::default()
         });
 
         assert_eq!(
-            check(&Detections {
+            check_message(&Detections {
                 screen: 1,
                 canary_status,
                 ..Detections::default()
@@ -248,6 +285,7 @@ mod tests {
             clock_error_us: u32::MAX,
             ..found(1.0, 2.0)
         };
+        assert!(encode(&longest(0)).len() <= MAX_DETECTION_BYTES);
 
         let mut waiting: VecDeque<Detection> = (0..40).map(longest).collect();
         let (mut came, mut messages) = (Vec::new(), 0);
@@ -288,7 +326,8 @@ mod tests {
             messages += 1;
         }
 
-        assert_eq!(came, (0..40).map(longest).collect::<Vec<_>>());
+        let all = (0..40).map(longest).map(|found| encode(&found));
+        assert_eq!(came, all.collect::<Vec<_>>());
         assert!(messages < 5, "{messages}");
         let mut usual: VecDeque<Detection> = vec![
             Detection {

@@ -85,6 +85,9 @@ pub const REPLAY_WINDOW: u64 = 64;
 /// Detections that one DETECTIONS carries; see [`MAX_DETECTIONS_BYTES`], which they may reach first.
 pub const MAX_DETECTIONS: usize = 16;
 
+/// Longest encoded detection. The longest has 90 bytes.
+pub const MAX_DETECTION_BYTES: usize = 96;
+
 /// DETECTIONS that a viewer sends in a second: each of them is 50 ms old at most.
 pub const DETECTIONS_PER_SECOND: u32 = 20;
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanlight_daemon::feed_connection::{Connection, Resolver};
 use fanlight_daemon::{Shutdown, clock};
+use fanlight_proto::detections::encode;
 use fanlight_proto::feed::encode_feedback;
 use fanlight_proto::message::{Ball, Detection, FeedbackReport, ViewerReport, parse_frame, truth};
 use fanlight_proto::zmtp::{Event, Security};
@@ -188,7 +189,7 @@ fn lie(endpoint: &str, offset: f32, length: Duration) {
     }
 }
 
-fn found(topic: &[u8], body: Bytes, offset: f32) -> Option<Vec<Detection>> {
+fn found(topic: &[u8], body: Bytes, offset: f32) -> Option<Vec<Bytes>> {
     let frame = parse_frame(topic, body, usize::MAX).ok()?;
     let truth::Kind::Ball(ball) = frame.header.truth?.kind?;
     let ball = Some(Ball {
@@ -196,12 +197,12 @@ fn found(topic: &[u8], body: Bytes, offset: f32) -> Option<Vec<Detection>> {
         ..ball
     });
 
-    Some(vec![Detection {
+    Some(vec![encode(&Detection {
         epoch: frame.id.epoch,
         number: frame.id.number,
         ball,
         ..Detection::default()
-    }])
+    })])
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fanlight_proto::datagram::ToRelay;
+use fanlight_proto::detections::encode;
 use fanlight_proto::message::{Ball, Detection, Detections, KeepAlive, Report};
 use fanlight_tests::jpeg;
 use fanlight_tests::promise::judge;
@@ -265,7 +266,7 @@ fn a_lying_and_a_flooding_viewer_change_nothing_but_their_own_rows() {
                 ));
 
                 for round in 0..rounds {
-                    let detections = vec![
+                    let detections = [
                         lie(newest),
                         lie(newest + 1_000_000),
                         Detection {
@@ -278,7 +279,7 @@ fn a_lying_and_a_flooding_viewer_change_nothing_but_their_own_rows() {
                         *session,
                         Detections {
                             screen,
-                            detections,
+                            detections: detections.iter().map(encode).collect(),
                             sent: 3 * (1 + round),
                             ..Detections::default()
                         },

@@ -118,7 +118,7 @@ pub(super) fn checked_repair(repair: Repair) -> Result<Repair, DatagramError> {
 }
 
 pub(super) fn checked_detections(body: Detections) -> Result<Detections, DatagramError> {
-    detections::check(&body).map_err(DatagramError::Field)?;
+    detections::check_message(&body).map_err(DatagramError::Field)?;
     Ok(body)
 }
 

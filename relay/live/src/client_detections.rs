@@ -23,7 +23,7 @@ pub struct ClientDetections {
     pub report: Report,
     /// What it found since it told last.
     pub detections: Detections,
-    /// It says itself how right its ages are. If not the engine fills that in: they are by the relay's clock.
+    /// It says itself how right its ages are. If not they are by the relay's clock, and the engine says how right that is.
     pub knows_clocks: bool,
     /// It has gone.
     pub left: bool,

@@ -31,6 +31,8 @@ pub(super) struct ClientScreen {
     pub(super) feedback: ViewerFeedback,
     name: String,
     report: Report,
+    /// Its ages are right within so much, if it does not say so itself.
+    clock_error_us: u32,
     heard: Time,
 }
 
@@ -73,6 +75,7 @@ impl ClientScreen {
             name: self.name.chars().filter(|c| !c.is_control()).collect(),
             address: self.address.to_string(),
             report: self.feedback.news.then_some(self.report),
+            clock_error_us: self.clock_error_us,
             ..self.feedback.report()
         }
     }
@@ -88,7 +91,7 @@ impl Engine {
         let Some(stream) = self.streams.named(&said.stream) else {
             return;
         };
-        let (origin, epoch) = (stream.origin, stream.status().epoch);
+        let origin = stream.origin;
         let full = self.clients.len() >= MAX_SCREENS;
         if full && !self.clients.contains_key(&said.client) {
             return;
@@ -103,22 +106,18 @@ impl Engine {
                 feedback: ViewerFeedback::new(*count),
                 name: said.name,
                 report: Report::default(),
+                clock_error_us: 0,
                 heard: now,
             }
         });
         screen.heard = now;
         screen.report = said.report;
 
-        let mut detections = said.detections;
-        if !said.knows_clocks {
-            let clock = self.clocks.at(now, origin);
-            for detection in &mut detections.detections {
-                detection.clock_error_us = clock.map_or(0, |clock| clock.error_us);
-            }
-        }
+        let clock = self.clocks.at(now, origin).filter(|_| !said.knows_clocks);
+        screen.clock_error_us = clock.map_or(0, |clock| clock.error_us);
 
-        self.counts.detections += detections.detections.len() as u64;
-        let dropped = screen.feedback.take(now, Some(epoch), detections);
+        self.counts.detections += said.detections.detections.len() as u64;
+        let dropped = screen.feedback.take(now, said.detections);
         self.feedback.schedule(now, origin, INTERVAL);
         self.note_dropped(now, said.address, dropped);
     }

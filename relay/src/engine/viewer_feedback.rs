@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use bytes::Bytes;
 use fanlight_proto::clock::Time;
 use fanlight_proto::limits::{DETECTIONS_PER_SECOND, MAX_DETECTIONS, PRESENT_HOLDS};
-use fanlight_proto::message::{CanaryStatus, Detection, Detections, Verdict, ViewerReport};
+use fanlight_proto::message::{CanaryStatus, Detections, Verdict, ViewerReport};
 
 use fanlight_daemon::rate_limit::TokenBucket;
 use fanlight_live::ledger::KEPT_DETECTIONS_PER_SECOND;
@@ -28,7 +29,7 @@ pub(super) struct ViewerFeedback {
     untracked: u64,
     dropped: u64,
     canary_status: Option<CanaryStatus>,
-    waiting: VecDeque<Detection>,
+    waiting: VecDeque<Bytes>,
     messages: TokenBucket,
     detections: TokenBucket,
     verdict: Option<(Time, Verdict)>,
@@ -52,9 +53,9 @@ impl ViewerFeedback {
         }
     }
 
-    /// Takes detections in frames of `epoch`. Returns how many were dropped: those of another epoch, those
-    /// beyond the viewer's limits, and the oldest where too many wait.
-    pub(super) fn take(&mut self, now: Time, epoch: Option<u64>, said: Detections) -> u64 {
+    /// Takes what the viewer found. Returns how many detections were dropped: those beyond the viewer's limits, and the
+    /// oldest where too many wait.
+    pub(super) fn take(&mut self, now: Time, said: Detections) -> u64 {
         // The same datagram twice.
         if said.sent == self.sent && !said.detections.is_empty() {
             return 0;
@@ -74,7 +75,7 @@ impl ViewerFeedback {
         }
 
         for detection in said.detections {
-            if Some(detection.epoch) == epoch && self.detections.try_take(now, 1) {
+            if self.detections.try_take(now, 1) {
                 self.waiting.push_back(detection);
             } else {
                 self.drop(1);
@@ -115,7 +116,7 @@ impl ViewerFeedback {
         ViewerReport {
             viewer: self.number,
             screen: self.screen,
-            detections: self.waiting.iter().take(MAX_DETECTIONS).copied().collect(),
+            detections: self.waiting.iter().take(MAX_DETECTIONS).cloned().collect(),
             sent: self.sent,
             untracked: self.untracked,
             dropped: self.dropped,
@@ -150,11 +151,7 @@ mod tests {
 
     fn said(sent: u64, numbers: impl Iterator<Item = u64>) -> Detections {
         let detections = numbers
-            .map(|number| Detection {
-                epoch: 7,
-                number,
-                ..Detection::default()
-            })
+            .map(|number: u64| number.to_be_bytes().to_vec().into())
             .collect();
 
         Detections {
@@ -174,7 +171,6 @@ mod tests {
             sent += 4;
             queue.take(
                 START + Duration::from_millis(millis),
-                Some(7),
                 said(sent, sent - 4..sent),
             );
 
@@ -189,7 +185,7 @@ mod tests {
 
         for _ in 0..10 {
             sent += 16;
-            queue.take(later, Some(7), said(sent, 0..16));
+            queue.take(later, said(sent, 0..16));
             told += queue.report().detections.len() as u64;
             queue.on_reported(MAX_DETECTIONS);
         }
@@ -199,16 +195,14 @@ mod tests {
     }
 
     #[test]
-    fn detections_of_another_epoch_are_dropped_and_a_datagram_that_comes_twice_counts_once() {
+    fn a_datagram_that_comes_twice_counts_once() {
         let mut queue = ViewerFeedback::new(1);
-        assert_eq!(queue.take(START, Some(8), said(3, 0..3)), 3);
-        assert_eq!(queue.take(START, None, said(4, 3..4)), 1);
-        assert_eq!(queue.take(START, Some(7), said(6, 4..6)), 0);
-        assert_eq!(queue.take(START, Some(7), said(6, 4..6)), 0);
+        assert_eq!(queue.take(START, said(6, 4..6)), 0);
+        assert_eq!(queue.take(START, said(6, 4..6)), 0);
         let seen = queue.report();
         assert_eq!(
             (seen.detections.len(), seen.sent, seen.dropped, seen.screen),
-            (2, 6, 4, 3)
+            (2, 6, 0, 3)
         );
     }
 
@@ -218,12 +212,12 @@ mod tests {
         for number in 0..40 {
             queue.take(
                 START + Duration::from_millis(100 * number),
-                Some(7),
                 said(number + 1, number..number + 1),
             );
         }
 
-        assert_eq!(queue.report().detections[0].number, 40 - MAX_WAITING as u64);
+        let oldest = 40 - MAX_WAITING as u64;
+        assert_eq!(queue.report().detections[0][..], oldest.to_be_bytes());
         assert_eq!(queue.report().dropped, 40 - MAX_WAITING as u64);
         assert_eq!(
             queue.cut(MAX_DETECTIONS),
@@ -232,15 +226,7 @@ mod tests {
         );
 
         assert_eq!(queue.cut(2), MAX_WAITING as u64 - 2);
-        assert_eq!(
-            queue
-                .report()
-                .detections
-                .iter()
-                .map(|detection| detection.number)
-                .collect::<Vec<_>>(),
-            [38, 39]
-        );
+        assert_eq!(queue.report().detections, said(0, 38..40).detections);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fanlight_daemon::rate_limit::TokenBucket;
 use fanlight_proto::clock::Time;
-use fanlight_proto::detections::check_list;
+use fanlight_proto::detections;
 use fanlight_proto::limits::MAX_DETECTIONS;
 use fanlight_proto::message::{Ball, Detection, Detections, FrameId, Report};
 use serde::Deserialize;
@@ -149,7 +149,7 @@ impl Tracker {
         }
 
         let detection = detection(now, frame, &said);
-        if self.waiting.len() < MAX_DETECTIONS && check_list(&[detection]).is_ok() {
+        if self.waiting.len() < MAX_DETECTIONS && detections::check(&detection).is_ok() {
             self.waiting.push(detection);
             self.answered += 1;
             self.last_answer = Some(now);
@@ -189,7 +189,11 @@ impl Tracker {
     fn detections(&mut self) -> Detections {
         Detections {
             screen: self.screen,
-            detections: std::mem::take(&mut self.waiting),
+            detections: self
+                .waiting
+                .drain(..)
+                .map(|found| detections::encode(&found))
+                .collect(),
             sent: self.told,
             ..Detections::default()
         }
@@ -292,10 +296,17 @@ mod tests {
         tracker
     }
 
+    fn found(said: &Detections) -> Vec<Detection> {
+        let found = said.detections.iter();
+        found
+            .map(|bytes| detections::decode(bytes).unwrap())
+            .collect()
+    }
+
     fn told(tracker: &mut Tracker, now: Time) -> Vec<u64> {
         let report = tracker.take_report(now);
         let (_, said) = report.unwrap_or_default();
-        said.detections.iter().map(|found| found.number).collect()
+        found(&said).iter().map(|found| found.number).collect()
     }
 
     #[test]
@@ -331,7 +342,7 @@ mod tests {
         let now = at(0) + Duration::from_millis(45);
         tracker.on_message(now, br#"{"x":1.5,"y":2,"frame":0,"took_us":10000}"#);
         let (report, said) = tracker.take_report(now).unwrap();
-        let found = said.detections[0];
+        let found = found(&said)[0];
         assert_eq!(
             (found.transit_us, found.present_us, found.track_us),
             (5_000, 30_000, 10_000)
@@ -364,7 +375,7 @@ mod tests {
         tracker.on_sent(at(1), half.rtp_time, &half);
         tracker.on_message(at(2), br#"{"x":10,"y":20,"radius":3,"frame":1}"#);
         let (_, said) = tracker.take_report(at(2)).unwrap();
-        let ball = said.detections[0].ball.unwrap();
+        let ball = found(&said)[0].ball.unwrap();
         assert_eq!((ball.x, ball.y, ball.radius), (20.0, 40.0, 6.0));
     }
 

@@ -5,6 +5,7 @@ mod counts;
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
+use fanlight_proto::detections;
 use fanlight_proto::feed::MAX_FEEDBACK_DETECTIONS;
 use fanlight_proto::message::{Ball, CanaryStatus, Detection, NotShown, ViewerReport};
 
@@ -208,8 +209,6 @@ impl Viewer {
             seen.screen
         };
 
-        // Checked feedback has no more than this.
-        let detections = &seen.detections[..seen.detections.len().min(MAX_FEEDBACK_DETECTIONS)];
         // What came with the first feedback that counts is part of the count.
         self.sent.on(seen.sent, seen.detections.len() as u64);
         self.untracked.on(seen.untracked, 0);
@@ -229,32 +228,34 @@ impl Viewer {
             ));
         }
 
-        detections
-            .iter()
-            .for_each(|detection| self.on_detection(reference, detection));
+        // Checked feedback has no more than this.
+        for bytes in seen.detections.iter().take(MAX_FEEDBACK_DETECTIONS) {
+            self.on_detection(reference, bytes, seen.clock_error_us);
+        }
+
         if seen.left {
             self.left.get_or_insert(now);
         }
     }
 
-    fn on_detection(&mut self, reference: &Reference<'_>, detection: &Detection) {
+    fn on_detection(&mut self, reference: &Reference<'_>, bytes: &[u8], clock_error_us: u32) {
         self.kinds.received += 1;
-        if detection.epoch != reference.truths.epoch() {
+        let epoch = reference.truths.epoch();
+        let found = detections::decode(bytes).filter(|found| found.epoch == epoch);
+        let Some(mut detection) = found else {
             self.kinds.mismatched += 1;
             return;
-        }
+        };
+        detection.clock_error_us = detection.clock_error_us.max(clock_error_us);
 
         match reference.truths.find(detection.number) {
             FrameLookup::Unknown => self.kinds.mismatched += 1,
             FrameLookup::Expired => self.kinds.too_old += 1,
-            FrameLookup::Found(..) if !detection.ball.as_ref().is_none_or(is_finite) => {
-                self.kinds.mismatched += 1;
-            }
             FrameLookup::Found(ordinal, _) if !self.answered.mark(ordinal) => {
                 self.kinds.mismatched += 1;
             }
             FrameLookup::Found(ordinal, frame) => {
-                self.on_answer(reference, ordinal, &frame, detection);
+                self.on_answer(reference, ordinal, &frame, &detection);
             }
         }
     }
@@ -394,10 +395,6 @@ impl Viewer {
             ..Measurements::default()
         }
     }
-}
-
-fn is_finite(ball: &Ball) -> bool {
-    ball.x.is_finite() && ball.y.is_finite()
 }
 
 fn distance(found: &Ball, truth: &Ball) -> f64 {

@@ -76,7 +76,7 @@ impl DetectionSender {
     }
 
     fn push(&mut self, stream: &StreamName, detection: Detection) {
-        if detections::check_list(&[detection]).is_err() {
+        if detections::check(&detection).is_err() {
             self.counts.dropped += 1;
             return;
         }

@@ -6,12 +6,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::ws::Message;
+use bytes::Bytes;
 use fanlight_live::{ClientDetections, ClientHandle, StreamEntry, StreamTable};
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{ToRelay, ToViewer, VERSION};
 use fanlight_proto::limits::{KEEP_ALIVE_INTERVAL, SESSION_IDLE};
 use fanlight_proto::message::{
-    Accept, Detection, Detections, Join, KeepAlive, Pulse, Refusal, Refuse, Report, StreamName,
+    Accept, Detections, Join, KeepAlive, Pulse, Refusal, Refuse, Report, StreamName,
 };
 
 use super::subscription::Subscription;
@@ -260,7 +261,7 @@ impl Drop for Session {
 }
 
 /// Leaves for the engine, which tells the source, what there is to tell of a viewer.
-fn tell(table: &StreamTable, subscription: &Subscription, detections: Vec<Detection>, left: bool) {
+fn tell(table: &StreamTable, subscription: &Subscription, detections: Vec<Bytes>, left: bool) {
     let (Some(viewer), Some(client)) = (&subscription.viewer, subscription.client()) else {
         return;
     };

@@ -1,7 +1,7 @@
 //! What sources are told of screens that watch by another output than UDP.
 
 use fanlight_live::ClientDetections;
-use fanlight_proto::message::{Ball, Detection, Detections, Report, Verdict, ViewerVerdict};
+use fanlight_proto::message::{Detections, Report, Verdict, ViewerVerdict};
 
 use super::*;
 use crate::engine::client_screens::MAX_SCREENS;
@@ -10,12 +10,7 @@ const CLIENT: u64 = 9;
 
 fn said(client: u64, numbers: std::ops::Range<u64>) -> ClientDetections {
     let sent = numbers.end;
-    let detection = |number| Detection {
-        epoch: 1,
-        number,
-        ball: Some(Ball::default()),
-        ..Detection::default()
-    };
+    let detection = |number: u64| number.to_be_bytes().to_vec().into();
 
     ClientDetections {
         client,

@@ -1,12 +1,13 @@
 //! Viewers with keys: who is let in, what is sealed, how keys follow each other and how they are taken away.
 
+use bytes::Bytes;
 use fanlight_live::ledger::HANDSHAKES_PER_SOURCE;
 use fanlight_proto::datagram::SEALED_DATA_BYTES;
 use fanlight_proto::handshake::{
     Channel, Initiator, PrivateKey, PublicKey, RelayAccess, SharedKey, ViewerAccess,
 };
 use fanlight_proto::limits::JOIN_BYTES;
-use fanlight_proto::message::{Access, Detection, Detections, Refusal, Report, StreamKey};
+use fanlight_proto::message::{Access, Detections, Refusal, Report, StreamKey};
 use fanlight_proto::seal::MediaKey;
 use prost::Message as _;
 
@@ -200,15 +201,9 @@ impl Guest {
 
     /// Says what it found.
     fn find(&mut self, rig: &mut Rig, sent: u64) {
-        let detection = Detection {
-            epoch: 1,
-            number: sent,
-            ..Detection::default()
-        };
-
         let body = Detections {
             screen: 5,
-            detections: vec![detection],
+            detections: vec![Bytes::new()],
             sent,
             ..Detections::default()
         };
@@ -1062,14 +1057,9 @@ fn no_key_stands_in_what_is_printed() {
 fn detections_are_taken_sealed_and_not_in_the_clear() {
     let mut rig = psk();
     let mut guest = Guest::join(&mut rig, 1, &with_psk());
-    let detection = Detection {
-        epoch: 1,
-        ..Detection::default()
-    };
-
     let body = Detections {
         screen: 6,
-        detections: vec![detection],
+        detections: vec![Bytes::new()],
         sent: 9,
         ..Detections::default()
     };

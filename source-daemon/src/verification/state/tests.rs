@@ -1,3 +1,4 @@
+use fanlight_proto::detections::encode;
 use fanlight_proto::message::{Ball, CanaryStatus, Demand, Detection, Health, NotShown, Report};
 
 use super::*;
@@ -69,7 +70,7 @@ fn seen(stream: &str, viewer: u64, detections: Vec<Detection>) -> ViewerReport {
         viewer,
         screen: viewer,
         name: format!("screen {viewer}"),
-        detections,
+        detections: detections.into_iter().map(|found| encode(&found)).collect(),
         ..ViewerReport::default()
     }
 }

@@ -1,3 +1,4 @@
+use fanlight_proto::detections::encode;
 use fanlight_proto::message::Report;
 
 use super::*;
@@ -61,7 +62,7 @@ fn nothing(number: u64) -> Detection {
 fn update(viewer: &mut Viewer, truths: &GroundTruth, now: Time, detections: Vec<Detection>) {
     let sent = viewer.kinds.received + detections.len() as u64;
     let seen = ViewerReport {
-        detections,
+        detections: detections.into_iter().map(|found| encode(&found)).collect(),
         sent,
         screen: 9,
         ..ViewerReport::default()
@@ -434,13 +435,13 @@ fn no_flood_of_lies_breaks_the_books() {
                 });
 
                 let transit_us = draw(1 << 32) as u32;
-                Detection {
+                encode(&Detection {
                     epoch: EPOCH + u64::from(draw(20) == 0),
                     number,
                     ball,
                     transit_us,
                     ..Detection::default()
-                }
+                })
             })
             .collect();
 

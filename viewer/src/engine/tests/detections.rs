@@ -1,3 +1,4 @@
+use fanlight_proto::detections::decode;
 use fanlight_proto::handshake::{RelayAccess, SharedKey};
 use fanlight_proto::limits::MAX_DETECTIONS;
 use fanlight_proto::message::{Ball, CanaryStatus, Detections, Health, Verdict};
@@ -31,7 +32,7 @@ fn numbers(messages: &[Detections]) -> Vec<u64> {
     messages
         .iter()
         .flat_map(|message| &message.detections)
-        .map(|detection| detection.number)
+        .map(|bytes| decode(bytes).unwrap().number)
         .collect()
 }
 

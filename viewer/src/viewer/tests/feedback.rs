@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use fanlight_proto::datagram::ToRelay;
+use fanlight_proto::detections::decode;
 use fanlight_proto::message::{Detection, Detections, Health, Verdict};
 use parking_lot::{Mutex, MutexGuard};
 
@@ -89,6 +90,7 @@ impl Relay {
         received
             .into_iter()
             .flat_map(|message| message.detections)
+            .map(|bytes| decode(&bytes).unwrap())
             .collect()
     }
 }
