@@ -19,6 +19,7 @@ use fanlight_proto::message::StreamName;
 
 use fanlight_http::Readiness;
 pub use fanlight_live::access::AccessMode as HttpAccess;
+use fanlight_live::access::TokenFiles;
 use fanlight_live::ledger::SESSIONS_PER_KEY;
 use fanlight_live::tls::Files;
 use fanlight_mqtt::{Broker, TopicPrefix};
@@ -249,8 +250,7 @@ impl Config {
         Some(fanlight_http::Settings {
             listen: self.http?,
             access: self.http_access,
-            view_token: self.http_view_token.clone(),
-            admin_token: self.http_admin_token.clone(),
+            tokens: self.token_files(),
             tls: self.tls_files(),
             origins: self.http_origins.clone(),
             names: self.http_names.iter().cloned().chain(own_names()).collect(),
@@ -271,8 +271,7 @@ impl Config {
         Some(fanlight_rtsp::Settings {
             listen: self.rtsp?,
             access: self.http_access,
-            view_token: self.http_view_token.clone(),
-            admin_token: self.http_admin_token.clone(),
+            tokens: self.token_files(),
             tls: self.tls_files(),
         })
     }
@@ -293,6 +292,13 @@ impl Config {
             page: self.mqtt_page.clone(),
             pictures: (seconds > 0).then(|| Duration::from_secs(seconds)),
         })
+    }
+
+    fn token_files(&self) -> TokenFiles {
+        TokenFiles {
+            view: self.http_view_token.clone(),
+            admin: self.http_admin_token.clone(),
+        }
     }
 
     fn tls_files(&self) -> Option<Files> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::ws::Message;
 use fanlight_daemon::{Shutdown, clock};
-use fanlight_live::access::{AccessMode, Grant, Role};
+use fanlight_live::access::{AccessMode, Authorizer, Grant, Role, TokenFiles};
 use fanlight_live::ledger::ConnectionLimits;
 use fanlight_live::{Output, StreamTable};
 use fanlight_proto::datagram::ToViewer;
@@ -80,7 +80,8 @@ fn app(access: AccessMode) -> Arc<AppState> {
     Arc::new(AppState {
         output: Output::new(table),
         metrics: Metrics::new(),
-        authorizer: settings.authorizer().expect("no files are read"),
+        authorizer: Authorizer::load(settings.access, TokenFiles::default())
+            .expect("no files are read"),
         settings,
         address: SocketAddr::from(([127, 0, 0, 1], 8080)),
         started: clock::now(),

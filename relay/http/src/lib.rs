@@ -93,7 +93,7 @@ impl Http {
     /// # Errors
     /// [`HttpError`].
     pub fn bind(settings: Settings) -> Result<Self, HttpError> {
-        let authorizer = settings.authorizer()?;
+        let authorizer = Authorizer::load(settings.access, settings.tokens.clone())?;
         if let Some(folder) = &settings.state_dir
             && let Err(error) = authorizer.keep_sign_outs(folder.join("sign-outs"))
         {

@@ -5,8 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use fanlight_daemon::keys::{KeyFileError, KeyPath};
-use fanlight_live::access::{AccessError, AccessMode, Authorizer, TokenFiles};
+use fanlight_live::access::{AccessError, AccessMode, TokenFiles};
 use fanlight_live::listener::BindError;
 use fanlight_live::tls::{CertificateError, Files};
 use fanlight_live::whep::WhepClient;
@@ -19,10 +18,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Who may come.
     pub access: AccessMode,
-    /// The file of the token that lets one watch.
-    pub view_token: Option<KeyPath>,
-    /// The file of the token that lets one see who watches too.
-    pub admin_token: Option<KeyPath>,
+    /// The files of the tokens.
+    pub tokens: TokenFiles,
     /// Certificate and key.
     pub tls: Option<Files>,
     /// Names under which pages of others may come, as `https://host` or `https://host:port`.
@@ -87,37 +84,15 @@ impl fmt::Display for Readiness {
     }
 }
 
-impl Settings {
-    /// Reads the tokens.
-    ///
-    /// # Errors
-    /// When a token file cannot be used, or both hold the same.
-    pub(super) fn authorizer(&self) -> Result<Authorizer, HttpError> {
-        let files = TokenFiles {
-            view: self.view_token.clone(),
-            admin: self.admin_token.clone(),
-        };
-        Authorizer::load(self.access, files).map_err(|error| match error {
-            AccessError::Token(error) => error.into(),
-            AccessError::SameToken => HttpError::SameToken,
-        })
-    }
-}
-
 /// Why there is no HTTP.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     /// The port cannot be had.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// A token cannot be had.
+    /// The tokens cannot be used.
     #[error(transparent)]
-    Token(#[from] KeyFileError),
-    /// Two roles would be one.
-    #[error(
-        "http_view_token and http_admin_token hold the same token: who may only watch would be an administrator"
-    )]
-    SameToken,
+    Access(#[from] AccessError),
     /// The certificate or its key cannot be used.
     #[error(transparent)]
     Certificate(#[from] CertificateError),

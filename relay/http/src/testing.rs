@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use fanlight_live::LiveFrame;
-use fanlight_live::access::AccessMode;
+use fanlight_live::access::{AccessMode, TokenFiles};
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{CheckedFrame, FrameHeader, FrameId};
 
@@ -38,8 +38,7 @@ pub(super) fn settings() -> Settings {
     Settings {
         listen: "127.0.0.1:0".parse().expect("a good address"),
         access: AccessMode::Open,
-        view_token: None,
-        admin_token: None,
+        tokens: TokenFiles::default(),
         tls: None,
         origins: Vec::new(),
         names: Vec::new(),

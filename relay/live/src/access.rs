@@ -42,7 +42,7 @@ pub enum AccessError {
     Token(#[from] KeyFileError),
     /// Two roles would be one.
     #[error(
-        "the tokens to view and to administer are the same: who may only watch would be an administrator"
+        "http_view_token and http_admin_token hold the same token: who may only watch would be an administrator"
     )]
     SameToken,
 }

@@ -23,10 +23,7 @@ pub(crate) struct Authenticator {
 
 impl Authenticator {
     pub(crate) fn load(settings: &Settings) -> Result<Self, AccessError> {
-        let files = TokenFiles {
-            view: settings.view_token.clone(),
-            admin: settings.admin_token.clone(),
-        };
+        let files = settings.tokens.clone();
         Ok(Self {
             authorizer: Authorizer::load(settings.access, files.clone())?,
             tokens: RwLock::new(files.read()?),

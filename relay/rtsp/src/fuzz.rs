@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use bytes::Bytes;
 use fanlight_daemon::clock;
-use fanlight_live::access::AccessMode;
+use fanlight_live::access::{AccessMode, TokenFiles};
 use fanlight_live::{LiveFrame, Output, StreamTable};
 use fanlight_proto::limits::SOURCE_STALE;
 use fanlight_proto::message::{CheckedFrame, Format, FrameHeader, FrameId, State};
@@ -53,8 +53,7 @@ fn app() -> App {
     let settings = Settings {
         listen: (Ipv4Addr::LOCALHOST, 0).into(),
         access: AccessMode::Open,
-        view_token: None,
-        admin_token: None,
+        tokens: TokenFiles::default(),
         tls: None,
     };
 

@@ -25,8 +25,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use fanlight_daemon::Shutdown;
-use fanlight_daemon::keys::KeyPath;
-use fanlight_live::access::{AccessError, AccessMode};
+use fanlight_live::access::{AccessError, AccessMode, TokenFiles};
 use fanlight_live::listener::{self, BindError};
 use fanlight_live::tls::{Certificate, CertificateError, Files};
 use fanlight_live::{Output, OutputKind, OutputServer, StreamTable, start_thread};
@@ -44,10 +43,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Who may come.
     pub access: AccessMode,
-    /// The file of the token that lets one watch.
-    pub view_token: Option<KeyPath>,
-    /// The file of the token of administrators, which lets one watch too.
-    pub admin_token: Option<KeyPath>,
+    /// The files of the tokens: both let one watch.
+    pub tokens: TokenFiles,
     /// Certificate and key: with them the port takes TLS (`rtsps://`) too.
     pub tls: Option<Files>,
 }
