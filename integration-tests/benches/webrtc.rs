@@ -74,14 +74,7 @@ fn fanlight(env: &TestEnv) -> (Program, Server) {
         .source("cam")
         .flags("--input ball --size 640x480 --rate 30")
         .ready();
-    let host = env.relay_address(0).ip();
-    let relay = env
-        .relay(0, &[env.ipc("cam")])
-        .flag("http", format!("{host}:0"))
-        .flag("webrtc", format!("{host}:0"))
-        .ready();
-    relay.wait_for_line("live stream=cam");
-
+    let relay = env.webrtc_relay("");
     let server = Server {
         name: "fanlight",
         site: Site::of(&relay),

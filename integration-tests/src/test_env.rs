@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use tempfile::TempDir;
 
-use crate::program::Launch;
+use crate::program::{Launch, Program};
 use crate::viewer_process::ViewerCommand;
 
 /// First UDP port of the relays on an environment's own address.
@@ -110,6 +110,20 @@ impl TestEnv {
         self.program("relay")
             .flag("sources", endpoints.join(","))
             .flag("listen", listen)
+    }
+
+    /// Relay 0 with HTTP and WebRTC on ports of their own, once it has the stream `cam`.
+    #[must_use]
+    #[track_caller]
+    pub fn webrtc_relay(&self, flags: &str) -> Program {
+        let relay = self
+            .relay(0, &[self.ipc("cam")])
+            .flag("http", format!("{}:0", self.host))
+            .flag("webrtc", format!("{}:0", self.host))
+            .flags(flags)
+            .ready();
+        relay.wait_for_line("live stream=cam");
+        relay
     }
 
     /// A viewer of `stream` at the relay `relay`, without a window. It runs until it is stopped.

@@ -45,16 +45,8 @@ impl Fixture {
             // How late a busy machine makes a client is not judged here.
             .flags("--input ball --size 640x480 --rate 30 --quality 90 --history-size 1000 --max-age 60s")
             .ready();
-        let host = env.relay_address(0).ip();
-        let relay = env
-            .relay(0, &[env.ipc("cam")])
-            .flag("http", format!("{host}:0"))
-            .flag("webrtc", format!("{host}:0"))
-            .flags(relay_flags)
-            .ready();
-
+        let relay = env.webrtc_relay(relay_flags);
         let site = Site::of(&relay);
-        relay.wait_for_line("live stream=cam");
         Self {
             env,
             _source: source,
