@@ -165,6 +165,7 @@ async fn a_subscriber_that_never_reads_costs_bounded_memory_and_the_others_lose_
 
     let mut bodies = Vec::new();
     let mut ticks = interval(Duration::from_millis(5));
+    let mut meant_for_both = 0;
 
     for number in 0..200 {
         ticks.tick().await;
@@ -172,6 +173,10 @@ async fn a_subscriber_that_never_reads_costs_bounded_memory_and_the_others_lose_
         bodies.push(body.clone());
         publisher.publish(TOPIC, body);
         assert_eq!(receive(&mut keen).await.0, number);
+        // A slow machine takes so long that the lazy one is cut off meanwhile.
+        if publisher.stats().connections == 2 {
+            meant_for_both = number + 1;
+        }
     }
 
     // What is still shared with the publisher is what it holds for the lazy one: two waiting, one on its way.
@@ -181,7 +186,8 @@ async fn a_subscriber_that_never_reads_costs_bounded_memory_and_the_others_lose_
     })
     .await;
 
-    assert!(publisher.stats().dropped >= 150, "{:?}", publisher.stats());
+    let stats = publisher.stats();
+    assert!(stats.dropped + 50 >= meant_for_both, "{stats:?}");
     until("the lazy one is cut off", || {
         publisher.stats().connections == 1
     })
