@@ -125,6 +125,9 @@ pub struct Config {
     pub http_certificate: Option<PathBuf>,
     /// The file of its private key, in PEM: a path, or credential:NAME.
     pub http_key: Option<KeyPath>,
+    /// The file of lasting links to single streams, which administrators make and revoke (/api/links). Relays may share it: it
+    /// is read again when it changes. Unset: links in the state directory of the service.
+    pub http_links: Option<PathBuf>,
     /// Origins beside our own whose pages may use this relay, as https://host or https://host:port.
     pub http_origins: Vec<String>,
     /// Names of this host for browsers, such as cams.lan, beside the host's own, that with .local, localhost and its addresses:
@@ -184,6 +187,9 @@ pub struct Config {
     /// the topic at the broker sees it. 0: never.
     #[arg(default_value_t = 0)]
     pub mqtt_picture_s: u64,
+    /// A command, with its arguments, that is run when a stream or screen gets a problem and when it loses it: the event is on its
+    /// standard input as JSON. Four run at a time, for 10 s at most. When empty, none is run.
+    pub event_command: Vec<String>,
     /// Whether the relay announces itself and its page on the network (mDNS) when others can reach it, and, when `sources`
     /// is empty and there is feed_key or allow_remote_sources, also takes the sources that announce themselves.
     #[arg(default_value_t = true)]
@@ -261,6 +267,10 @@ impl Config {
             ready: self.http_ready.clone(),
             streams: self.streams.clone(),
             whep: None,
+            links: self
+                .http_links
+                .clone()
+                .or_else(|| Some(state_dir()?.join("links"))),
             state_dir: state_dir(),
         })
     }

@@ -5,8 +5,11 @@
 
 pub mod config;
 pub mod engine;
+mod event_command;
+pub mod link;
 pub mod memory;
 mod outputs;
+mod own_http;
 pub mod ready;
 mod relay;
 mod start_error;

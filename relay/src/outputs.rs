@@ -7,6 +7,7 @@ use fanlight_rtsp::Rtsp;
 
 use crate::StartError;
 use crate::config::Config;
+use crate::event_command::EventCommand;
 
 /// Binds what the outputs of `config` need.
 ///
@@ -24,6 +25,12 @@ pub(crate) fn bind(config: &Config) -> Result<Vec<Box<dyn OutputServer>>, StartE
     }
     if let Some(settings) = config.mqtt_settings() {
         outputs.push(Box::new(Mqtt::bind(settings)?));
+    }
+    if !config.event_command.is_empty() {
+        outputs.push(Box::new(EventCommand {
+            command: config.event_command.clone(),
+            relay: config.name(),
+        }));
     }
     Ok(outputs)
 }

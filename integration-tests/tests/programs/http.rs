@@ -2,6 +2,7 @@
 
 pub(crate) mod access;
 mod hostile;
+mod links;
 mod many_clients;
 mod players;
 mod socket;

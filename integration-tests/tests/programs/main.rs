@@ -3,11 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "every step of a test must succeed")]
 
 mod attack;
+mod caddy;
 mod camera;
 mod cli;
 mod compare;
 mod demo;
 mod end_to_end;
+mod events;
 mod feed;
 mod feed_identity;
 mod feedback;

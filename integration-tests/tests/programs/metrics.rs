@@ -2,11 +2,12 @@
 //! against the dashboard that is shipped.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
 
-use fanlight_tests::TestEnv;
 use fanlight_tests::http::Site;
 use fanlight_tests::program::Program;
 use fanlight_tests::wait::{SOON, until};
+use fanlight_tests::{TestEnv, skip};
 
 /// Names that every program has in Prometheus' world: they carry no prefix of ours.
 const STANDARD: &str = "process_";
@@ -423,7 +424,7 @@ fn what_is_counted_is_what_happened() {
 }
 
 #[test]
-fn every_figure_of_the_dashboard_is_there() {
+fn every_figure_of_the_dashboard_and_of_the_alerts_is_there() {
     let fixture = Fixture::new();
     fixture.watch_by_http(3);
     let families = fixture.scrape();
@@ -446,6 +447,9 @@ fn every_figure_of_the_dashboard_is_there() {
         serde_json::from_str(include_str!("../../../deploy/grafana-dashboard.json")).unwrap();
     let mut texts = Vec::new();
     gather(&dashboard, &mut texts);
+    let alerts = include_str!("../../../deploy/prometheus-alerts.yml").lines();
+    let alerts = alerts.filter_map(|line| line.trim().strip_prefix("expr: "));
+    texts.extend(alerts);
     let mut named = BTreeSet::new();
 
     for text in texts {
@@ -456,8 +460,29 @@ fn every_figure_of_the_dashboard_is_there() {
     }
 
     let missing: Vec<_> = named.iter().filter(|name| !known(name)).collect();
-    assert!(missing.is_empty(), "the dashboard asks for {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "dashboard or alerts ask for {missing:?}"
+    );
     assert!(named.len() > 20, "{named:?}");
+}
+
+#[test]
+fn prometheus_takes_the_alerts() {
+    let file = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../deploy/prometheus-alerts.yml"
+    );
+    match Command::new("promtool")
+        .args(["check", "rules", file])
+        .output()
+    {
+        Err(_) => skip("promtool is not installed (Debian package prometheus)"),
+        Ok(checked) => {
+            let said = String::from_utf8_lossy(&checked.stdout);
+            assert!(checked.status.success(), "{said}");
+        }
+    }
 }
 
 /// What the dashboard asks Prometheus.

@@ -122,7 +122,7 @@ fn admit(app: &AppState, parts: &Parts) -> Result<Option<Grant>, ApiError> {
     match grant(app, parts)? {
         None if !is_public(parts) => {
             let message = "show a token: Authorization: Bearer TOKEN, or HTTP Basic with the token as the password, or sign in \
-                           on the page, or use a signed address";
+                           on the page, or use a signed address or a link";
             Err(ApiError::new(
                 StatusCode::UNAUTHORIZED,
                 "token_needed",
@@ -161,8 +161,10 @@ fn grant(app: &AppState, parts: &Parts) -> Result<Option<Grant>, ApiError> {
     let signed = expires
         .zip(query(&parts.uri, "signature"))
         .filter(|_| parts.method != Method::POST);
+    let is_read = matches!(parts.method, Method::GET | Method::HEAD);
     let credentials = Credentials {
         bearer,
+        link: query(&parts.uri, "link").filter(|_| is_read),
         cookie: cookie(app, parts.extensions.get(), &parts.headers),
         signed,
         path: parts.uri.path(),

@@ -68,7 +68,12 @@ pub(super) async fn serve(
     tokio::spawn(async move { waker.output.run().await });
     tokio::spawn(metrics::follow(Arc::clone(app)));
     let follower = Arc::clone(app);
-    tokio::spawn(async move { follower.authorizer.follow().await });
+    tokio::spawn(async move {
+        tokio::join!(
+            follower.authorizer.follow(),
+            follower.authorizer.links().follow()
+        )
+    });
     let acceptor = certificate.map(|certificate| Arc::new(tls::Acceptor::new(certificate)));
 
     if let Some(acceptor) = &acceptor {

@@ -12,6 +12,7 @@ mod body;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod gateway;
+mod links;
 mod metrics;
 mod mjpeg;
 mod origin;
@@ -99,6 +100,13 @@ impl Http {
         {
             let folder = folder.display();
             tracing::error!(%folder, "a restart will forget who has signed out: {error}");
+        }
+
+        if let Some(file) = &settings.links
+            && let Err(error) = authorizer.links().keep_in(file.clone())
+        {
+            let file = file.display();
+            tracing::error!(%file, "there are no links: their file cannot be read: {error}");
         }
 
         let certificate = Certificate::load(settings.tls.as_ref(), &["http/1.1"])?;

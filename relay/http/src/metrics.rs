@@ -6,6 +6,7 @@
 mod udp;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,6 +101,7 @@ struct Snapshot {
     descriptors: Option<u64>,
     refused: Vec<(&'static str, u64)>,
     client_memory: usize,
+    outputs: BTreeMap<&'static str, Option<String>>,
 }
 
 impl Snapshot {
@@ -123,6 +125,7 @@ impl Snapshot {
             processor: usage::processor_time(),
             descriptors: usage::open_descriptors(),
             client_memory: table.client_memory().bytes(),
+            outputs: table.output_problems(),
             refused: status.refusals.sum_with(table.refusals()).collect(),
             status,
         }
@@ -310,6 +313,16 @@ impl Snapshot {
         )?;
 
         let refused = |source: &SourceEntry| source.refused.len() as f64;
+        writer.gauges(
+            "fanlight_relay_output_up",
+            "Whether an output has the peer that it needs, such as a broker: 1 or 0",
+            None,
+            self.outputs.iter().map(|(name, problem)| {
+                let labels = [("output", (*name).to_owned())];
+                (labels, f64::from(u8::from(problem.is_none())))
+            }),
+        )?;
+
         writer.gauges(
             "fanlight_relay_source_refused_streams",
             "Streams of a source that are not taken, because another source has the name or there is no room",

@@ -7,10 +7,10 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, patch, post};
+use axum::routing::{delete, get, patch, post};
 
 use super::api_error::ApiError;
-use super::{AppState, api, authorize, metrics, mjpeg, page, session, snapshot, whep, ws};
+use super::{AppState, api, authorize, links, metrics, mjpeg, page, session, snapshot, whep, ws};
 use fanlight_live::access::Role;
 
 /// Largest body of a request, in bytes: a token, or an address to be signed.
@@ -31,6 +31,8 @@ pub(super) fn router(app: Arc<AppState>) -> Router {
             post(session::begin).delete(session::end).get(session::tell),
         )
         .route("/api/sign", post(session::sign))
+        .route("/api/links", get(links::list).post(links::add))
+        .route("/api/links/{name}", delete(links::revoke))
         .route(
             "/whep/{stream}",
             post(whep::offer)

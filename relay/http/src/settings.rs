@@ -16,6 +16,8 @@ use fanlight_proto::message::{StreamName, StreamNameError};
 pub struct Settings {
     /// Where to listen.
     pub listen: SocketAddr,
+    /// The file of lasting links; none: there are none.
+    pub links: Option<PathBuf>,
     /// Who may come.
     pub access: AccessMode,
     /// The files of the tokens.

@@ -50,5 +50,6 @@ pub(super) fn settings() -> Settings {
         streams: Vec::new(),
         whep: None,
         state_dir: None,
+        links: None,
     }
 }

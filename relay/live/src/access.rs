@@ -1,6 +1,7 @@
 //! Who may do what: tokens, cookies made of tokens, and signed addresses. Used by every output that lets clients in by token. No token is ever compared byte by byte, kept in a cookie or an address, or logged.
 
 mod grant;
+mod links;
 
 use std::io;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use zeroize::Zeroizing;
 
 pub use grant::{Grant, unix_seconds};
 use grant::{SessionId, SignOuts};
+pub use links::{Link, LinkError, LinkName, Links, MAX_LINKS};
 
 /// Who may come to an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -81,6 +83,7 @@ pub struct Authorizer {
     /// The tokens that there are, the one for administrators first.
     tokens: RwLock<Vec<Arc<Token>>>,
     sign_outs: Arc<SignOuts>,
+    links: Links,
 }
 
 /// Where the tokens are.
@@ -131,6 +134,8 @@ pub struct Credentials<'a> {
     pub cookie: Option<&'a str>,
     /// Moment (seconds since 1970) and signature in its address.
     pub signed: Option<(u64, &'a str)>,
+    /// The secret of a lasting link in its address.
+    pub link: Option<&'a str>,
     /// The path of its address.
     pub path: &'a str,
 }
@@ -141,10 +146,12 @@ impl Authorizer {
     /// # Errors
     /// When a token file cannot be used, or both hold the same.
     pub fn load(mode: AccessMode, files: TokenFiles) -> Result<Self, AccessError> {
+        let sign_outs = Arc::default();
         let authorizer = Self {
             mode,
             tokens: RwLock::default(),
-            sign_outs: Arc::default(),
+            links: Links::new(Arc::clone(&sign_outs)),
+            sign_outs,
             files,
         };
         authorizer.set_tokens(&authorizer.files.read()?);
@@ -157,6 +164,12 @@ impl Authorizer {
     /// When the file cannot be read or written.
     pub fn keep_sign_outs(&self, file: PathBuf) -> io::Result<()> {
         self.sign_outs.keep_in(file, unix_seconds())
+    }
+
+    /// The lasting links.
+    #[must_use]
+    pub const fn links(&self) -> &Links {
+        &self.links
     }
 
     /// Reads the tokens again when their files change, for ever on a task.
@@ -220,8 +233,12 @@ impl Authorizer {
         });
 
         let anybody = anybody.map(|role| grant(role, None, None, None));
+        let link = credentials.link;
+        let linked = link
+            .and_then(|secret| self.links.find(secret, credentials.path))
+            .map(|link| grant(Role::View, None, None, None).by_link(link));
         shown
-            .chain([anybody])
+            .chain([anybody, linked])
             .flatten()
             .filter(|grant| !grant.is_over(now))
             .max_by_key(Grant::rank)

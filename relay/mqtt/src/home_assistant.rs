@@ -43,7 +43,12 @@ impl Device<'_> {
             device["via_device"] = relay.into();
         }
         if let Some(page) = self.page {
-            device["configuration_url"] = page.into();
+            let page = page.trim_end_matches('/');
+            // The page opens what stands behind the #, which no stream's name needs to escape.
+            device["configuration_url"] = match self.kind {
+                Kind::Stream { .. } => format!("{page}/#{}", self.name).into(),
+                Kind::Relay | Kind::Screen => page.into(),
+            };
         }
 
         let components = self

@@ -64,7 +64,7 @@ impl Config {
     }
 
     /// How many or much there may be of each, and its range.
-    fn counts(&self) -> [(&'static str, usize, RangeInclusive<u64>); 12] {
+    fn counts(&self) -> [(&'static str, usize, RangeInclusive<u64>); 13] {
         let budget = self.memory_budget.unwrap_or(MIN_MEMORY_BUDGET);
         let budgets = MIN_MEMORY_BUDGET as u64..=1 << 40;
         let per_address = self.sessions_per_address.unwrap_or(1);
@@ -84,6 +84,11 @@ impl Config {
             ("number of http_origins", self.http_origins.len(), 0..=64),
             ("number of http_names", self.http_names.len(), 0..=64),
             ("number of http_proxies", self.http_proxies.len(), 0..=64),
+            (
+                "number of words of event_command",
+                self.event_command.len(),
+                0..=64,
+            ),
             ("max_viewers", self.max_viewers, 1..=100_000),
             ("sessions_per_key", self.sessions_per_key, 1..=100_000),
             ("sessions_per_address", per_address, 1..=100_000),
@@ -165,6 +170,7 @@ impl Config {
             ("http_key", self.http_key.is_some()),
         ];
         let own = [
+            ("http_links", self.http_links.is_some()),
             ("http_origins", !self.http_origins.is_empty()),
             ("http_names", !self.http_names.is_empty()),
             ("http_basic_plain", self.http_basic_plain),

@@ -7,6 +7,7 @@ use fanlight_daemon::{Context, Program};
 
 use super::{Relay, reload};
 use crate::config::{self, Config};
+use crate::link;
 use crate::ready::{self, Command, Extra};
 
 impl Program for Relay {
@@ -30,15 +31,17 @@ impl Program for Relay {
     }
 
     fn check_extra(config: &Config, extra: &Extra) -> anyhow::Result<()> {
-        match extra.command {
-            Some(Command::Ready) => ready::check(config),
-            None => Ok(()),
-        }
+        extra
+            .command
+            .as_ref()
+            .map_or(Ok(()), |command| command.check(config))
     }
 
     fn run(config: Config, extra: Extra, context: Context) -> anyhow::Result<ExitCode> {
-        if let Some(Command::Ready) = extra.command {
-            return ready::run(&config);
+        match extra.command {
+            Some(Command::Ready) => return ready::run(&config),
+            Some(Command::Link(command)) => return link::run(&config, &command),
+            None => {}
         }
 
         Relay::load(config)?.run(&context)?;

@@ -13,10 +13,10 @@ use serde_json::json;
 use super::Fixture;
 
 /// A fixture with both tokens, made by `keygen`.
-struct Locked {
-    fixture: Fixture,
-    view: String,
-    admin: String,
+pub(super) struct Locked {
+    pub(super) fixture: Fixture,
+    pub(super) view: String,
+    pub(super) admin: String,
 }
 
 impl Locked {
@@ -24,7 +24,7 @@ impl Locked {
         Self::with("")
     }
 
-    fn with(relay_flags: &str) -> Self {
+    pub(super) fn with(relay_flags: &str) -> Self {
         let env = TestEnv::new();
         let token = |name: &str| {
             let path = env.path(name);

@@ -17,7 +17,7 @@ use fanlight_daemon::clock;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::{Role, SESSION, Token};
+use super::{Link, Role, SESSION, Token};
 
 /// Sessions that are remembered as ended: 1 MB. When there are more, all cookies given out until then end.
 const MAX_SIGN_OUTS: usize = 16_384;
@@ -40,6 +40,8 @@ pub struct Grant {
     session: Option<SessionId>,
     /// The token that it comes of, if one was needed.
     token: Option<Arc<Token>>,
+    /// The link by which the client has come.
+    link: Option<Arc<Link>>,
     sign_outs: Arc<SignOuts>,
 }
 
@@ -56,7 +58,16 @@ impl Grant {
             until,
             session,
             token,
+            link: None,
             sign_outs,
+        }
+    }
+
+    /// The same, as long as `link` is not revoked.
+    pub(super) fn by_link(self, link: Arc<Link>) -> Self {
+        Self {
+            link: Some(link),
+            ..self
         }
     }
 
@@ -82,6 +93,10 @@ impl Grant {
     pub fn is_over(&self, now: u64) -> bool {
         let is_retired = |token: &Arc<Token>| token.is_retired.load(Ordering::Acquire);
         if self.token.as_ref().is_some_and(is_retired) {
+            return true;
+        }
+
+        if self.link.as_ref().is_some_and(|link| link.is_revoked()) {
             return true;
         }
 
