@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use fanlight_tests::document::{Document, put_programs, shell};
 use fanlight_tests::http::Site;
 use fanlight_tests::program::Program;
 use fanlight_tests::usage::MIB;
@@ -358,6 +359,41 @@ fn a_certificate_is_judged_by_the_authority_that_the_settings_name() {
     relay.says(&["WARN", "certificate is not trusted", "mqtt_ca_file"]);
     fs::copy(&right, &trust).unwrap();
     relay.wait_for_line("mqtt: connected");
+}
+
+/// The box of the document is this host: nothing is installed, and what systemd does there is done here.
+#[test]
+fn the_commands_of_the_document_do_what_it_says() {
+    let env = TestEnv::new();
+    let Some(broker) = Broker::start(&env, "allow_anonymous true") else {
+        return;
+    };
+    let reader = broker.reader(&env);
+    let programs = put_programs(&env);
+    let _source = env
+        .program("source")
+        .flags("--stream cam --input ball")
+        .ready();
+    let config = env.path("fanlight.toml");
+    let http = env.http_address(0).to_string();
+    let mut relay = None;
+
+    Document::read("home-assistant.md").run(|_, commands| {
+        let commands = commands
+            .replace("/etc/fanlight", &env.directory().display().to_string())
+            .replace("mqtt://homeassistant.local", &broker.url())
+            .replace("*:8080", &http);
+        if commands.contains("link add") {
+            let started = env.program("relay").flag("config", &config);
+            let started = started.flag("listen", env.relay_address(0).to_string());
+            // By then the stream is there.
+            relay = Some(started.flag("http-links", env.path("links")).ready());
+            reader.wait_state(0, "stream-cam", "live");
+        }
+        let commands = format!("systemctl() {{ :; }}; chown() {{ :; }}\n{commands}");
+        shell(&env, &["env"], &programs, &commands)
+    });
+    assert!(relay.is_some(), "there is a block that makes a link");
 }
 
 /// A certificate that signs itself, with its key beside it.

@@ -62,7 +62,7 @@ pub(crate) enum LinkError {
     Closed(String),
     #[error("the connection broke: {0}")]
     Broken(#[from] io::Error),
-    #[error("the broker takes nothing for {} s", WRITE_TIMEOUT.as_secs())]
+    #[error("the broker takes nothing")]
     Stuck,
     #[error("what answers speaks no MQTT 3.1.1: {0:?}")]
     Protocol(mqttbytes::Error),
@@ -80,6 +80,7 @@ pub(crate) struct Link {
     /// Bytes that are to be written: at most [`FULL`](Self::FULL) and one packet.
     output: BytesMut,
     client_id: String,
+    write_timeout: Duration,
 }
 
 impl fmt::Debug for Link {
@@ -101,18 +102,23 @@ impl Link {
             .unwrap_or(Err(LinkError::Silent(CONNECT_TIMEOUT)))
     }
 
+    fn new(stream: Box<dyn Stream>, client_id: String) -> Self {
+        Self {
+            stream,
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+            client_id,
+            write_timeout: WRITE_TIMEOUT,
+        }
+    }
+
     async fn connect(
         settings: &Settings,
         credentials: &Credentials,
         topics: &Topics,
     ) -> Result<Self, LinkError> {
-        let mut link = Self {
-            stream: stream(settings, credentials).await?,
-            input: BytesMut::new(),
-            output: BytesMut::new(),
-            client_id: format!("fanlight-{}", settings.id),
-        };
-
+        let client_id = format!("fanlight-{}", settings.id);
+        let mut link = Self::new(stream(settings, credentials).await?, client_id);
         let mut connect = Connect::new(&link.client_id);
         connect.keep_alive = KEEP_ALIVE.as_secs() as u16;
         let mut will = LastWill::new(topics.availability(), "offline", QoS::AtLeastOnce, true);
@@ -200,12 +206,13 @@ impl Link {
     /// Writes all that is to be written. Nothing is lost when it is not awaited to its end.
     pub(crate) async fn flush(&mut self) -> Result<(), LinkError> {
         while self.output.has_remaining() {
-            let written = within(WRITE_TIMEOUT, self.stream.write_buf(&mut self.output)).await?;
+            let written =
+                within(self.write_timeout, self.stream.write_buf(&mut self.output)).await?;
             if written == 0 {
                 return Err(LinkError::Closed(self.client_id.clone()));
             }
         }
-        within(WRITE_TIMEOUT, self.stream.flush()).await
+        within(self.write_timeout, self.stream.flush()).await
     }
 
     /// The next packet. Nothing is lost when it is not awaited to its end.
@@ -264,4 +271,89 @@ fn is_about_certificate(error: &io::Error) -> bool {
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<Error>());
     matches!(inner, Some(Error::InvalidCertificate(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::DuplexStream;
+    use tokio::runtime::Builder;
+
+    use super::*;
+
+    /// A link, and the end of its broker, between which `room` bytes can wait.
+    fn link(room: usize) -> (Link, DuplexStream) {
+        let (ours, theirs) = tokio::io::duplex(room);
+        let mut link = Link::new(Box::new(ours), "fanlight-box".to_owned());
+        link.write_timeout = Duration::from_millis(20);
+        (link, theirs)
+    }
+
+    fn run(test: impl Future<Output = ()>) {
+        let runtime = Builder::new_current_thread().enable_all().build();
+        runtime.unwrap().block_on(test);
+    }
+
+    #[test]
+    fn a_broker_that_takes_nothing_is_given_up_and_little_waits_for_it() {
+        run(async {
+            let (mut link, _theirs) = link(64);
+            let mut queued = 0;
+            while !link
+                .publish("a".to_owned(), vec![0; 1000].into(), true)
+                .unwrap()
+            {
+                queued += 1;
+            }
+            assert!(queued < Link::FULL / 1000 + 1, "{queued}");
+            assert!(matches!(link.flush().await, Err(LinkError::Stuck)));
+        });
+    }
+
+    #[test]
+    fn packets_that_come_in_pieces_are_read_whole_and_none_is_lost_by_giving_up_a_wait() {
+        run(async {
+            let (mut link, mut theirs) = link(64);
+            let birth = [
+                b"\x30\x1c\x00\x14homeassistant/status".as_slice(),
+                b"online",
+            ]
+            .concat();
+            for byte in &birth[..birth.len() - 1] {
+                theirs.write_all(&[*byte]).await.unwrap();
+                assert!(
+                    timeout(Duration::from_millis(1), link.read())
+                        .await
+                        .is_err()
+                );
+            }
+
+            theirs
+                .write_all(&[birth[birth.len() - 1], 0xd0, 0])
+                .await
+                .unwrap();
+            match link.read().await.unwrap() {
+                Packet::Publish(message) => assert_eq!(message.payload, "online"),
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(link.read().await.unwrap(), Packet::PingResp);
+        });
+    }
+
+    #[test]
+    fn what_is_no_mqtt_or_too_long_and_what_ends_is_said() {
+        run(async {
+            for (bytes, protocol) in [
+                (&b"\0\0"[..], true),
+                (b"\x30\xff\xff\xff\x7f", true),
+                (b"", false),
+            ] {
+                let (mut link, mut theirs) = link(64);
+                theirs.write_all(bytes).await.unwrap();
+                drop(theirs);
+                let error = link.read().await.unwrap_err();
+                assert_eq!(matches!(error, LinkError::Protocol(_)), protocol, "{error}");
+                assert_eq!(matches!(error, LinkError::Closed(_)), !protocol, "{error}");
+            }
+        });
+    }
 }
