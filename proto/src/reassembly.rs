@@ -145,6 +145,13 @@ impl Reassembly {
         self.pause = pause.min(LONGEST_PAUSE);
     }
 
+    /// Frames of another stream come from now on: what was known of the frames so far says nothing of them.
+    pub fn on_other_stream(&mut self) {
+        self.on_away();
+        self.epoch = None;
+        self.retired = [0; RETIRED_EPOCHS];
+    }
+
     /// Whether every datagram is known to come from a relay. Then none is forged, and nothing falls back because of
     /// shards that seem to be.
     pub const fn set_authentic(&mut self, authentic: bool) {

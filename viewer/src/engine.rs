@@ -49,6 +49,9 @@ pub use summary::{ClockOffset, Presentation, ReceivedFrame, Summary};
 /// Relays that one viewer receives from at a time.
 pub const MAX_PATHS: usize = 4;
 
+/// Longest time that the picture of one stream stays while another is asked for: less than any picture may be old.
+const MAX_SWITCHING: Duration = Duration::from_millis(500);
+
 /// What to ask a relay for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
@@ -167,6 +170,8 @@ pub struct Engine {
     repaired: Option<(FrameId, usize)>,
     link_state: LinkState,
     link_state_until: Option<Time>,
+    /// Until when the picture of the former stream stands in for the first one of another.
+    switching_until: Option<Time>,
     presentation: Presentation,
     display: DisplayMonitor,
     detection_sender: DetectionSender,
@@ -207,6 +212,7 @@ impl Engine {
             repaired: None,
             link_state: LinkState::default(),
             link_state_until: None,
+            switching_until: None,
             presentation: Presentation::default(),
             display: DisplayMonitor::default(),
             detection_sender: DetectionSender::default(),
@@ -327,6 +333,22 @@ impl Engine {
         }
     }
 
+    /// Asks for `stream` in place of the present one: ends the sessions and joins anew. A picture that is live stays for
+    /// a moment, so that no card flashes up between two streams.
+    pub fn watch(&mut self, now: Time, stream: StreamName) {
+        let is_live = self.link_state == LinkState::Live;
+        self.switching_until = is_live.then(|| now + MAX_SWITCHING);
+        self.shared.config.request = Request::Stream(Some(stream));
+        self.shared.sticky_stream = None;
+        for at in 0..self.paths.len() {
+            self.retire_session(at);
+            self.paths[at].ask_anew(now, &mut self.shared);
+        }
+
+        self.reassembly.on_other_stream();
+        self.assess(now);
+    }
+
     /// Whether the relay on path `at` has opened a session, and none was asked for anew.
     #[must_use]
     pub fn has_session(&self, at: usize) -> bool {
@@ -392,6 +414,13 @@ impl Engine {
             };
 
             self.link_state_until = self.link_state_until.into_iter().chain(until).min();
+        }
+
+        if best == LinkState::Connecting
+            && let Some(until) = self.switching_until.filter(|until| now < *until)
+        {
+            best = self.link_state.clone();
+            self.link_state_until = self.link_state_until.into_iter().chain([until]).min();
         }
 
         if best != self.link_state {

@@ -421,6 +421,18 @@ impl Path {
         }
     }
 
+    /// Ends the session and asks for what is wanted now.
+    pub(super) fn ask_anew(&mut self, now: Time, shared: &mut Shared) {
+        let is_connected = self.session.is_some() || self.joining.is_some();
+        self.leave(shared);
+        self.link = LinkMonitor::default();
+        self.stream_retry = STREAM_RETRY.0;
+        // A connection that is not there yet asks when it is.
+        if is_connected || !self.is_tcp {
+            self.begin(now, shared);
+        }
+    }
+
     /// Asks for shards again.
     pub(super) fn send_repair(&mut self, shared: &mut Shared, mut repair: Repair) {
         if let Some(session) = &mut self.session {

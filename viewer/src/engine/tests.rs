@@ -17,6 +17,7 @@ mod link_states;
 mod losses;
 mod paths;
 mod sealed;
+mod switching;
 mod tcp;
 
 fn ms(n: u64) -> Time {
