@@ -2,7 +2,7 @@
 
 use fanlight_pixels::font::{Font, Layer};
 use fanlight_pixels::text::{Align, TextBlock};
-use fanlight_pixels::{Place, Scaler};
+use fanlight_pixels::{Part, Place, Scaler};
 
 use crate::picture::Picture;
 
@@ -16,6 +16,8 @@ pub(crate) const BLACK: Colour = 0;
 pub(crate) struct Painter {
     pub(crate) scaler: Scaler,
     pub(crate) font: Font,
+    /// The picture as it is seen, where that is not as it came.
+    pub(crate) turned: Picture,
 }
 
 /// A rectangle of whole pixels, origin top left.
@@ -147,17 +149,21 @@ impl<'a> Canvas<'a> {
         });
     }
 
-    /// Shows `picture` as large as it fits with its proportions kept, in the middle, black around it.
-    pub(crate) fn show(&mut self, picture: &Picture, scaler: &mut Scaler) {
-        let size = (picture.width() as usize, picture.height() as usize);
-        let place = fit(size, (self.width, self.height));
+    /// Shows of an upright `picture` the `part` at `place`, black around it.
+    pub(crate) fn show(
+        &mut self,
+        picture: &Picture,
+        (place, part): (Area, Part),
+        scaler: &mut Scaler,
+    ) {
         self.fill_around(place);
-
         if place.width == 0 || place.height == 0 {
             return;
         }
 
-        if (place.width, place.height) == size {
+        let size = (picture.width() as usize, picture.height() as usize);
+        let is_whole = (part.width, part.height) == (size.0 as f64, size.1 as f64);
+        if is_whole && (place.width, place.height) == size {
             let mut rows = picture.pixels().chunks_exact(size.0);
             self.for_each_row(place, |row| {
                 row.copy_from_slice(rows.next().expect("place has the picture's height"));
@@ -165,10 +171,10 @@ impl<'a> Canvas<'a> {
             return;
         }
 
-        self.show_scaled(picture, place, scaler);
+        self.show_scaled(picture, part, place, scaler);
     }
 
-    fn show_scaled(&mut self, picture: &Picture, place: Area, scaler: &mut Scaler) {
+    fn show_scaled(&mut self, picture: &Picture, part: Part, place: Area, scaler: &mut Scaler) {
         let width = self.width as u32;
         let height = self.height as u32;
         let size = (place.width as u32, place.height as u32);
@@ -183,6 +189,7 @@ impl<'a> Canvas<'a> {
         scaler.rgbx(
             from,
             (picture.width(), picture.height()),
+            part,
             to,
             (width, height),
             place,
@@ -320,6 +327,17 @@ mod tests {
         picture
     }
 
+    fn whole(picture: &Picture, frame: (usize, usize)) -> (Area, Part) {
+        let (width, height) = (picture.width(), picture.height());
+        let part = Part {
+            left: 0.0,
+            top: 0.0,
+            width: width.into(),
+            height: height.into(),
+        };
+        (fit((width as usize, height as usize), frame), part)
+    }
+
     fn rgb(pixel: u32) -> u32 {
         pixel & 0xff_ff_ff
     }
@@ -336,7 +354,8 @@ mod tests {
         ] {
             let mut pixels = vec![0x00_ff_00; frame.0 * frame.1];
             let mut canvas = Canvas::new(&mut pixels, frame.0, frame.1);
-            canvas.show(&halves(picture.0, picture.1), &mut scaler);
+            let halves = halves(picture.0, picture.1);
+            canvas.show(&halves, whole(&halves, frame), &mut scaler);
             let place = fit((picture.0 as usize, picture.1 as usize), frame);
             for (i, &pixel) in pixels.iter().enumerate() {
                 let x = i % frame.0;
@@ -365,7 +384,9 @@ mod tests {
     #[test]
     fn a_picture_without_pixels_is_black() {
         let mut pixels = vec![0x00_ff_00; 12];
-        Canvas::new(&mut pixels, 4, 3).show(&Picture::default(), &mut Scaler::default());
+        let empty = Picture::default();
+        let place = whole(&empty, (4, 3));
+        Canvas::new(&mut pixels, 4, 3).show(&empty, place, &mut Scaler::default());
         assert_eq!(pixels, [BLACK; 12]);
     }
 

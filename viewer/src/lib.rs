@@ -28,5 +28,6 @@ pub mod trace;
 pub mod track;
 pub mod udp;
 pub mod verdict;
+pub mod view;
 pub mod viewer;
 pub mod window;

@@ -4,7 +4,7 @@ use fanlight_pixels::font::Font;
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::FrameId;
 
-use crate::canvas::{Area, Canvas, Colour};
+use crate::canvas::{Canvas, Colour};
 
 const COLOUR: Colour = 0xff_5a_36;
 
@@ -40,12 +40,20 @@ pub struct Marker {
     pub radius: f32,
 }
 
+/// Where on a canvas the whole picture lies, which may reach beyond it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Span {
+    pub(crate) x: f32,
+    pub(crate) y: f32,
+    pub(crate) width: f32,
+}
+
 /// Draws the marker over the picture that is shown at `place`, and beside it the number of its frame, which is not the one
 /// on the screen but one of the last.
-pub(crate) fn draw(canvas: &mut Canvas<'_>, place: Area, marker: &Marker, font: &mut Font) {
-    let scale = place.width as f32 / marker.size.0.max(1) as f32;
-    let x = place.x as f32 + marker.x * scale;
-    let y = place.y as f32 + marker.y * scale;
+pub(crate) fn draw(canvas: &mut Canvas<'_>, place: Span, marker: &Marker, font: &mut Font) {
+    let scale = place.width / marker.size.0.max(1) as f32;
+    let x = place.x + marker.x * scale;
+    let y = place.y + marker.y * scale;
     let ring = marker.radius * scale + GAP;
     let reach = ring + HALF_WIDTH + 1.0;
     let span = |centre: f32, end: usize| {
@@ -80,6 +88,7 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, place: Area, marker: &Marker, font: 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::canvas::Area;
 
     const MARK: Marker = Marker {
         id: FrameId {
@@ -96,6 +105,11 @@ mod tests {
     fn drawn(marker: &Marker, place: Area, (width, height): (usize, usize)) -> Vec<u32> {
         let mut pixels = vec![0; width * height];
         let mut canvas = Canvas::new(&mut pixels, width, height);
+        let place = Span {
+            x: place.x as f32,
+            y: place.y as f32,
+            width: place.width as f32,
+        };
         draw(&mut canvas, place, marker, &mut Font::default());
         pixels
     }

@@ -40,6 +40,11 @@ impl Picture {
         self.height
     }
 
+    /// Width and height, for counting with.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        (self.width as usize, self.height as usize)
+    }
+
     /// All pixels, `width * height` of them.
     #[must_use]
     pub fn pixels(&self) -> &[u32] {

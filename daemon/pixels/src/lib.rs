@@ -10,4 +10,4 @@ pub mod markers;
 mod scaler;
 pub mod text;
 
-pub use scaler::{Place, Scaler, Size};
+pub use scaler::{Part, Place, Scaler, Size};

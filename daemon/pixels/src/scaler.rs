@@ -20,6 +20,19 @@ pub struct Place {
     pub size: Size,
 }
 
+/// A rectangle in a picture that need not begin or end between two pixels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Part {
+    /// Columns before it.
+    pub left: f64,
+    /// Rows above it.
+    pub top: f64,
+    /// Columns.
+    pub width: f64,
+    /// Rows.
+    pub height: f64,
+}
+
 /// Scales by linear interpolation, smoothed where the picture becomes smaller. Keeps memory for the next picture.
 #[derive(Default)]
 pub struct Scaler(Resizer);
@@ -49,15 +62,16 @@ impl Scaler {
         );
     }
 
-    /// Scales a picture of four bytes a pixel, of which each is scaled by itself, to a place in another.
+    /// Scales a part of a picture of four bytes a pixel, of which each is scaled by itself, to a place in another.
     ///
     /// # Panics
-    /// When a picture has not as many bytes as its size says, or the place lies not within the second.
+    /// When a picture has not as many bytes as its size says, or part or place lie not within theirs.
     #[inline(never)]
     pub fn rgbx(
         &mut self,
         from: &[u8],
         from_size: Size,
+        part: Part,
         to: &mut [u8],
         to_size: Size,
         place: Place,
@@ -69,9 +83,18 @@ impl Scaler {
         } = place;
 
         let whole = target::<U8x4>(to, to_size);
-        let mut part = TypedCroppedImageMut::new(whole, left, top, width, height)
+        let mut to = TypedCroppedImageMut::new(whole, left, top, width, height)
             .expect("a place lies in its picture");
-        self.scale(&source::<U8x4>(from, from_size), &mut part);
+        let Part {
+            left,
+            top,
+            width,
+            height,
+        } = part;
+        let options = options().crop(left, top, width, height);
+        self.0
+            .resize_typed(&source::<U8x4>(from, from_size), &mut to, &options)
+            .expect("a part lies in its picture, and both have one pixel type");
     }
 
     fn scale<P: PixelTrait>(
@@ -79,11 +102,8 @@ impl Scaler {
         from: &TypedImageRef<'_, P>,
         to: &mut impl ImageViewMut<Pixel = P>,
     ) {
-        let options = ResizeOptions::new()
-            .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
-            .use_alpha(false);
         self.0
-            .resize_typed(from, to, &options)
+            .resize_typed(from, to, &options())
             .expect("nothing is cut off, and both have one pixel type");
     }
 }
@@ -92,6 +112,12 @@ impl fmt::Debug for Scaler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scaler").finish_non_exhaustive()
     }
+}
+
+fn options() -> ResizeOptions {
+    ResizeOptions::new()
+        .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
+        .use_alpha(false)
 }
 
 const FITS: &str = "a picture has as many bytes as its size says";

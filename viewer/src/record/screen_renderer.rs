@@ -6,6 +6,7 @@ use crate::decode::{DecodeError, Decoder};
 use crate::overlay::{self, Panel};
 use crate::picture::Picture;
 use crate::readings::Readings;
+use crate::view::View;
 use crate::window;
 
 /// Decodes and draws one sample after the other in reused memory.
@@ -44,7 +45,8 @@ impl ScreenRenderer {
 
         let mut canvas = Canvas::new(pixels, width, height);
         let marker = sample.marker.as_ref();
-        window::paint_picture(&mut canvas, &self.picture, marker, &mut self.painter);
+        let view = View::default();
+        window::paint_picture(&mut canvas, &self.picture, &view, marker, &mut self.painter);
         let font = &mut self.painter.font;
         let readings = Readings {
             figures: sample.figures.clone(),
