@@ -25,6 +25,7 @@ mod nginx;
 mod one_file;
 mod oracle;
 mod packages;
+mod pipe;
 mod recording;
 mod recovery;
 mod reload;
