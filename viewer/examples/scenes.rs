@@ -9,7 +9,7 @@
 //! | end of input | ends |
 //!
 //! `cargo run -p fanlight-viewer --example scenes -- [--full-screen] [--monitor NAME] [--snapshots FOLDER]
-//! [--overlay PANEL]...`
+//! [--overlay PANEL]... [--window WIDTHxHEIGHT+X+Y]`
 
 use std::io::{BufRead, Write};
 use std::sync::Arc;
@@ -18,12 +18,14 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use fanlight_daemon::clock;
+use fanlight_proto::clock::Time;
 use fanlight_proto::message::FrameId;
 use fanlight_viewer::decode::Decoder;
 use fanlight_viewer::overlay::Panel;
 use fanlight_viewer::readings::Readings;
 use fanlight_viewer::scene::{Card, Scene, SceneSlot, Shown};
-use fanlight_viewer::window::{self, Options};
+use fanlight_viewer::view::View;
+use fanlight_viewer::window::{self, Handler, Options, Step};
 use turbojpeg::{Compressor, Image, PixelFormat};
 
 const BARS: [[u8; 3]; 7] = [
@@ -47,13 +49,29 @@ fn main() -> anyhow::Result<()> {
         teller.close();
     });
 
-    window::run(&options, &scenes, &mut |id, _| {
+    window::run(&options, &scenes, &mut Printer)?;
+    Ok(())
+}
+
+/// Tells on standard output what a window tells it.
+struct Printer;
+
+impl Printer {
+    fn print(line: &str) {
         let mut out = std::io::stdout().lock();
         // Whoever started this may have stopped listening.
-        let _ = writeln!(out, "presented {}", id.number).and_then(|()| out.flush());
-    })?;
+        let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    }
+}
 
-    Ok(())
+impl Handler for Printer {
+    fn presented(&mut self, id: FrameId, _at: Time) {
+        Self::print(&format!("presented {}", id.number));
+    }
+
+    fn step(&mut self, step: Step) {
+        Self::print(&format!("step {step:?}"));
+    }
 }
 
 fn options() -> anyhow::Result<Options> {
@@ -63,6 +81,8 @@ fn options() -> anyhow::Result<Options> {
         full_screen: false,
         monitor: None,
         snapshots,
+        place: None,
+        view: View::default(),
         panels: Vec::new(),
     };
 
@@ -70,6 +90,10 @@ fn options() -> anyhow::Result<Options> {
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--full-screen" => options.full_screen = true,
+            "--window" => {
+                let place = arguments.next().context("--window needs a place")?;
+                options.place = Some(place.parse()?);
+            }
             "--overlay" => {
                 let panel = arguments.next().context("--overlay needs a panel")?;
                 options
@@ -148,6 +172,7 @@ fn shown(words: &str, scenes: &SceneSlot, decoder: &mut Decoder) -> anyhow::Resu
         stream: "bars".parse()?,
         id,
         picture,
+        rate_millihertz: 30_000,
         jpeg: jpeg.into(),
     })
 }

@@ -1,5 +1,6 @@
 //! The viewer's settings and flags.
 
+mod choices;
 mod record_flags;
 mod relays;
 
@@ -7,18 +8,21 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use fanlight_daemon::config;
 use fanlight_daemon::keys::KeyPath;
 use fanlight_proto::handshake::PublicKey;
 use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_VIEWER_NAME, REKEY_INTERVAL};
 use fanlight_proto::message::StreamName;
 
-use crate::engine::{self, EngineConfig, Request};
+use crate::engine::{EngineConfig, Request};
 use crate::overlay::Panel;
 use crate::tcp::Fingerprint;
 use crate::track::{Format, Kind, MAX_TRACKERS, Plan, Target};
 use crate::udp::Route;
+use crate::view::{Scaling, Turn};
+use crate::window::WindowPlace;
+pub use choices::{Canary, Multicast, PictureOutput, Redundancy};
 pub use record_flags::RecordFlags;
 pub use relays::{Transport, is_auto, looks, relays, route};
 
@@ -62,6 +66,17 @@ pub struct Config {
     pub fullscreen: bool,
     /// The monitor to be on: its name, or its number from 1, counted from left to right. Unset: the desktop decides.
     pub monitor: Option<String>,
+    /// The window's size and, after a +, its place on the desktop: WIDTHxHEIGHT or WIDTHxHEIGHT+X+Y. Unset: 1280x720
+    /// in the middle.
+    pub window: Option<WindowPlace>,
+    /// How the size of pictures becomes the screen's: fit, fill (what does not fit is cut off) or original.
+    #[arg(default_value_t = Scaling::Fit)]
+    pub scaling: Scaling,
+    /// By how much to turn pictures, clockwise: 0, 90, 180 or 270.
+    #[arg(default_value_t = Turn::None)]
+    pub rotate: Turn,
+    /// Exchange left and right.
+    pub mirror: bool,
     /// The folder that the `s` key saves pictures in.
     #[arg(default_value = ".")]
     pub snapshot_dir: PathBuf,
@@ -144,48 +159,6 @@ pub fn engine(config: &Config, route: &Route) -> anyhow::Result<EngineConfig> {
     })
 }
 
-/// What several relays are for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Redundancy {
-    /// All send.
-    Both,
-    /// One sends, the others begin when it falters.
-    Standby,
-}
-
-fanlight_daemon::display_choice!(Redundancy);
-
-/// Whether to receive by multicast.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Multicast {
-    /// Where a relay offers it and the network brings it.
-    Auto,
-    /// Never.
-    Off,
-}
-
-fanlight_daemon::display_choice!(Multicast);
-
-/// Whether to watch the canary of the stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Canary {
-    /// When it names one.
-    Auto,
-    /// Never.
-    Off,
-}
-
-fanlight_daemon::display_choice!(Canary);
-
-impl From<Redundancy> for engine::Redundancy {
-    fn from(redundancy: Redundancy) -> Self {
-        match redundancy {
-            Redundancy::Both => Self::Both,
-            Redundancy::Standby => Self::Standby,
-        }
-    }
-}
-
 /// Flags of one run.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct Extra {
@@ -196,6 +169,10 @@ pub struct Extra {
     /// Show nothing: receive, decode, measure.
     #[arg(long)]
     pub headless: bool,
+
+    /// Show nothing: write pictures to standard output instead, until its reader has gone.
+    #[arg(long, value_name = "OUTPUT")]
+    pub output: Option<PictureOutput>,
 
     /// End by itself after so long: 500ms, 10s, 2m, 1h.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]

@@ -12,6 +12,7 @@ use crate::readings::{Readings, STAGES};
 const GROUND: Colour = 0x00_00_00;
 const TEXT: Colour = 0xff_ff_ff;
 const GRAPH: Colour = 0x6f_b7_ff;
+const FRAME: Colour = 0xff_a0_00;
 
 /// The colours of [`STAGES`].
 const STAGE_COLOURS: [Colour; STAGES.len()] =
@@ -32,6 +33,9 @@ const MAX_ITEMS: usize = 5;
 /// Areas that are taken: those of panels and two of a card.
 const MAX_TAKEN: usize = MAX_ITEMS + 2;
 
+/// A frame is a picture's height divided by this thick.
+const FRAME_PARTS: usize = 120;
+
 /// Width of statistics, in sizes of their letters: the legend has this room.
 const CHART_WIDTH: usize = 24;
 
@@ -48,14 +52,17 @@ const GRAPH_LINES: usize = 2;
 pub(crate) const GRAPH_SECONDS: usize = 60;
 
 const KEYS: &str = "\
+◀ ▶  l  other stream, list
 f  full screen and back
-i  statistics
-n  figures
+space  pause, go on
+,  .  <  >  a step back, on
+z  r  m  fit, turn, mirror
++  -  enlarge, and back
+i  n  statistics, figures
 t  name and time
-h  these keys
 w  which screen is this
-s  save the picture
-q  quit";
+s  S  save picture, screen
+h  q  these keys, quit";
 
 /// What can be drawn over a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -399,6 +406,26 @@ pub(crate) fn announce(canvas: &mut Canvas<'_>, font: &mut Font, title: &str, te
         let left = canvas.width().saturating_sub(font.width(line, size)) / 2;
         canvas.line(font, line, size, (left, top), TEXT);
         top += line_height(size);
+    }
+}
+
+/// Draws a frame at the edges: what is within is not live.
+pub(crate) fn frame(canvas: &mut Canvas<'_>) {
+    let (width, height) = (canvas.width(), canvas.height());
+    let thickness = (height / FRAME_PARTS).max(2);
+    let edge = |x, y, width, height| Area {
+        x,
+        y,
+        width,
+        height,
+    };
+    for area in [
+        edge(0, 0, width, thickness),
+        edge(0, height.saturating_sub(thickness), width, thickness),
+        edge(0, 0, thickness, height),
+        edge(width.saturating_sub(thickness), 0, thickness, height),
+    ] {
+        canvas.fill_area(area, FRAME);
     }
 }
 

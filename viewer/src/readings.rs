@@ -52,6 +52,11 @@ pub(crate) fn length(length: Duration) -> String {
     }
 }
 
+/// A length of less than a minute for people: `3.2 s`.
+pub(crate) fn length_with_tenths(length: Duration) -> String {
+    format!("{:.1} s", length.as_secs_f64())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

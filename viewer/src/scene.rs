@@ -26,6 +26,8 @@ pub struct Shown {
     pub id: FrameId,
     /// The pixels.
     pub picture: Picture,
+    /// The stream's rate in thousandths of a frame a second; 0 when not known.
+    pub rate_millihertz: u32,
     /// The JPEG as received, for a snapshot.
     pub jpeg: Bytes,
 }
@@ -63,6 +65,7 @@ pub struct SceneSlot {
 struct State {
     scene: Option<Scene>,
     readings: Arc<Readings>,
+    note: Option<(String, Duration)>,
     marker: Option<Marker>,
     target: Option<(u32, u32)>,
     spare: Vec<Picture>,
@@ -117,7 +120,7 @@ impl SceneSlot {
     }
 
     /// The size (width, height) in which pictures are shown at present; a smaller decode is enough for it
-    /// ([`Decoder::decode_for`](crate::decode::Decoder::decode_for)). None when nobody said, and headless.
+    /// ([`Decoder::decode_for`](crate::decode::Decoder::decode_for)). None: in their own size.
     #[must_use]
     pub fn target(&self) -> Option<(u32, u32)> {
         self.state.lock().target
@@ -131,6 +134,13 @@ impl SceneSlot {
             state.readings = readings;
             state.wake();
         }
+    }
+
+    /// Shows some words over the picture for so long.
+    pub fn set_note(&self, text: String, lingers: Duration) {
+        let mut state = self.state.lock();
+        state.note = Some((text, lingers));
+        state.wake();
     }
 
     /// Replaces the marker over the picture; the next picture is drawn with it.
@@ -171,14 +181,19 @@ impl SceneSlot {
         Arc::clone(&self.state.lock().readings)
     }
 
+    /// See [`SceneSlot::set_note`].
+    pub(crate) fn take_note(&self) -> Option<(String, Duration)> {
+        self.state.lock().note.take()
+    }
+
     /// See [`SceneSlot::set_marker`].
     pub(crate) fn marker(&self) -> Option<Marker> {
         self.state.lock().marker
     }
 
     /// See [`SceneSlot::target`].
-    pub(crate) fn set_target(&self, width: u32, height: u32) {
-        self.state.lock().target = Some((width, height));
+    pub(crate) fn set_target(&self, target: Option<(u32, u32)>) {
+        self.state.lock().target = target;
     }
 
     /// Has `waker` called when a scene arrives in the empty slot and at the end. It must not call the scene slot.
@@ -240,6 +255,7 @@ mod tests {
             stream: "cam".parse().unwrap(),
             id,
             picture,
+            rate_millihertz: 0,
             jpeg: Bytes::new(),
         })
     }

@@ -325,6 +325,12 @@ impl Counters {
         }
     }
 
+    /// The stream of the latest session.
+    #[must_use]
+    pub fn stream(&self) -> Option<StreamName> {
+        self.0.lock().summary.stream.clone()
+    }
+
     /// `tracking` with what became of its detections on their way, and the source's verdict.
     #[must_use]
     pub fn with_feedback(&self, tracking: Tracking) -> Tracking {

@@ -12,21 +12,23 @@ mod figures;
 mod frame_slot;
 mod link_card;
 mod listing;
+mod output;
 mod panel_texts;
 mod presenter;
 mod receiver;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod tracking;
 mod verdict_trace;
 
-use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use fanlight_daemon::config::sections::Section;
 use fanlight_daemon::usage::Meter;
 use fanlight_daemon::{Context, Program, Shutdown, clock};
@@ -36,16 +38,19 @@ use crate::config::{self, Command, Config, Extra};
 use crate::engine::{Engine, EngineConfig, LinkState};
 use crate::overlay::Panel;
 use crate::record::Plan;
-use crate::scene::{Scene, SceneSlot};
+use crate::scene::{Scene, SceneSlot, Shown};
 use crate::stats::{Counters, Report};
 use crate::udp::{Route, drive};
+use crate::view::View;
 use crate::window;
 use canary::Canary;
 use decoding::DecodeOptions;
 use frame_slot::FrameSlot;
+use output::{print, write_files, write_to_pipe};
 use panel_texts::Identity;
 use presenter::Presenter;
 use receiver::Receiver;
+use streams::{StreamChoice, Streams};
 use verdict_trace::VerdictTrace;
 
 /// How often a line of statistics is printed.
@@ -81,6 +86,11 @@ impl Program for Viewer {
     }
 
     fn check_extra(_config: &Config, extra: &Extra) -> anyhow::Result<()> {
+        let report_to_stdout = extra.report.as_deref() == Some(Path::new("-"));
+        ensure!(
+            extra.output.is_none() || !report_to_stdout,
+            "--output and --report - both write to standard output; give --report a file"
+        );
         extra.record.plan().map(drop)
     }
 
@@ -115,9 +125,12 @@ pub fn run(
     let counters = Arc::new(Counters::new(began));
     let mut presenter = Presenter::new(Arc::clone(&counters), extra.trace.as_deref())?;
     let pipeline = start(config, extra, plan, route, &mut presenter, context)?;
-    let shown = if extra.headless {
-        presenter.run_headless(&pipeline.scenes);
-        Ok(())
+    let shown = if let Some(output) = extra.output {
+        write_to_pipe(output, &pipeline.scenes, &mut presenter, &context.shutdown)
+    } else if extra.headless {
+        let nothing = |_: &Shown| Ok(());
+        let ended = presenter.run_headless(&pipeline.scenes, nothing);
+        ended.map_err(anyhow::Error::from)
     } else {
         show_in_window(config, &pipeline.scenes, &mut presenter)
     };
@@ -157,7 +170,15 @@ fn start(
 ) -> anyhow::Result<Pipeline> {
     let keeps_jpegs =
         extra.snapshot.is_some() || config::trackers(config).is_some() || plan.is_some();
-    let pipeline = Pipeline::start(config, extra, keeps_jpegs, route, presenter, context)?;
+    let pipeline = Pipeline::start(config, extra, keeps_jpegs, &route, presenter, context)?;
+    presenter.set_streams(Streams {
+        route,
+        name: config::screen_name(config),
+        scenes: Arc::clone(&pipeline.scenes),
+        choice: Arc::clone(&pipeline.choice),
+        shutdown: context.shutdown.clone(),
+        asking: Arc::default(),
+    });
     presenter.set_canary(pipeline.canary.as_ref().map(Canary::selection));
     let trackers = tracking::start(
         config,
@@ -203,6 +224,7 @@ fn check_shown(full_duration: Option<Duration>, counters: &Counters) -> anyhow::
 /// The threads behind the screen.
 struct Pipeline {
     scenes: Arc<SceneSlot>,
+    choice: Arc<StreamChoice>,
     shutdown: Shutdown,
     timekeeper: JoinHandle<anyhow::Result<()>>,
     canary: Option<Canary>,
@@ -213,7 +235,7 @@ impl Pipeline {
         config: &Config,
         extra: &Extra,
         keeps_jpegs: bool,
-        route: Route,
+        route: &Route,
         presenter: &Presenter,
         context: &Context,
     ) -> anyhow::Result<Self> {
@@ -232,18 +254,20 @@ impl Pipeline {
         };
 
         let relay = route.name();
-        let engine_config = config::engine(config, &route)?;
+        let engine_config = config::engine(config, route)?;
+        let choice = Arc::new(StreamChoice::default());
         let screen = clock::random_u64().max(1);
-        let canary = watch_canary(config, &route, &engine_config, presenter, screen)?;
+        let canary = watch_canary(config, route, &engine_config, presenter, screen)?;
         let receiver = Receiver::new(
             Arc::clone(&frame_slot),
             Arc::clone(&counters),
             context.notify.clone(),
             config::trackers(config).map(|_| Arc::clone(presenter.detection_queue())),
             VerdictTrace::new(presenter.trace()),
+            Arc::clone(&choice),
         );
 
-        let receiving = receive(route, engine_config, screen, receiver, &shutdown)?;
+        let receiving = receive(route.clone(), engine_config, screen, receiver, &shutdown)?;
         let decoding = decode(&frame_slot, &scenes, &counters, decode_options, &shutdown)?;
         let timekeeper = {
             let scenes = Arc::clone(&scenes);
@@ -263,6 +287,7 @@ impl Pipeline {
 
         Ok(Self {
             scenes,
+            choice,
             shutdown,
             timekeeper,
             canary,
@@ -343,6 +368,8 @@ fn watch_canary(
 struct Timekeeper {
     /// Whether to print the lines of statistics.
     prints: bool,
+    /// Pictures go to standard output.
+    stdout_is_taken: bool,
     /// When the run ends, if its duration is limited.
     end: Option<Time>,
     identity: Identity,
@@ -356,7 +383,9 @@ impl Timekeeper {
             .is_some_and(|path| path.as_os_str() == "-");
 
         Self {
-            prints: config.stats.unwrap_or(extra.headless && !report_on_stdout),
+            stdout_is_taken: extra.output.is_some(),
+            prints: extra.output.is_none()
+                && config.stats.unwrap_or(extra.headless && !report_on_stdout),
             end: extra.duration.map(|duration| clock::now() + duration),
             identity: Identity {
                 stream: config
@@ -388,7 +417,7 @@ impl Timekeeper {
             }
 
             if let Some(config) = context.reloaded::<Viewer>() {
-                self.prints = config.stats.unwrap_or(self.prints);
+                self.prints = config.stats.unwrap_or(self.prints) && !self.stdout_is_taken;
             }
 
             let now = clock::now();
@@ -425,37 +454,12 @@ fn show_in_window(
         full_screen: config.fullscreen,
         monitor: config.monitor.clone(),
         snapshots: config.snapshot_dir.clone(),
+        place: config.window,
+        view: View::new(config.scaling, config.rotate, config.mirror),
         panels: config.overlay.clone(),
     };
 
-    Ok(window::run(&options, scenes, &mut |id, at| {
-        presenter.presented(id, at);
-    })?)
-}
-
-fn write_files(extra: &Extra, report: &Report, presenter: &Presenter) -> anyhow::Result<()> {
-    if let Some(path) = &extra.report {
-        let mut json = serde_json::to_string_pretty(report)?;
-        json.push('\n');
-
-        if path.as_os_str() == "-" {
-            print(&json);
-        } else {
-            std::fs::write(path, json)
-                .with_context(|| format!("cannot write {}", path.display()))?;
-        }
-    }
-
-    if let Some(path) = &extra.snapshot {
-        let saved = presenter
-            .save(path)
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        if !saved {
-            tracing::warn!("no picture was shown: {} is not written", path.display());
-        }
-    }
-
-    Ok(())
+    Ok(window::run(&options, scenes, presenter)?)
 }
 
 /// Runs `work` on a thread of its own; when it ends, however it ends, the viewer ends.
@@ -485,12 +489,4 @@ fn joined(thread: JoinHandle<anyhow::Result<()>>) -> anyhow::Result<()> {
     thread
         .join()
         .unwrap_or_else(|_| bail!("thread {name} broke an invariant"))
-}
-
-/// Writes to standard output at once. That nobody reads it is no error.
-fn print(text: &str) {
-    let mut stdout = std::io::stdout().lock();
-    let _ = stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush());
 }

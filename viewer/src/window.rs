@@ -3,12 +3,21 @@
 //! | key | |
 //! |---|---|
 //! | `q`, Escape | ends the showing |
-//! | `f` | full screen and back |
+//! | `f`, double click | full screen and back |
+//! | space | pauses, and goes on |
+//! | `,`, `.` | while paused, a frame back and on |
+//! | `<`, `>` | the same, a second |
+//! | `z` | fit, fill, pixel by pixel |
+//! | `r`, `m` | turns to the right; mirrors |
+//! | wheel, `+`, `-` | enlarges at the pointer, and back; the mouse drags |
 //! | `s` | saves the JPEG as received |
+//! | `S` | saves what is on the screen |
 //! | `i` | statistics over the picture |
 //! | `n` | figures in a corner of the picture |
 //! | `t` | stream, state and time of day |
 //! | `h`, `?` | the keys |
+//! | Left, Right | the stream before or after the present one |
+//! | `l` | the streams that there are |
 //! | `w` | shows for some seconds which screen this is |
 
 use std::path::PathBuf;
@@ -20,15 +29,21 @@ use winit::event_loop::EventLoop;
 
 use crate::overlay::Panel;
 use crate::scene::SceneSlot;
+use crate::view::View;
 
 mod app;
+mod history;
 mod monitor;
+mod place;
+mod pointer;
 mod screen;
 mod snapshot;
+mod tile;
 
-pub(crate) use app::{MARKER_LINGERS, paint_picture};
 pub use monitor::{Monitor, NoSuchMonitor};
+pub use place::{WindowPlace, WindowPlaceError};
 pub(crate) use snapshot::write_whole;
+pub(crate) use tile::{MARKER_LINGERS, paint_picture};
 
 /// The state of the window at first.
 #[derive(Clone, Debug)]
@@ -42,6 +57,10 @@ pub struct Options {
     pub monitor: Option<String>,
     /// The folder that snapshots are saved in.
     pub snapshots: PathBuf,
+    /// The size and place of the window when it is not in full screen.
+    pub place: Option<WindowPlace>,
+    /// How pictures are shown at first.
+    pub view: View,
     /// What is drawn over the picture at first.
     pub panels: Vec<Panel>,
 }
@@ -68,11 +87,28 @@ pub enum WindowError {
     Lost(EventLoopError),
 }
 
+/// Which stream a person asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The one after the present one.
+    Next,
+    /// The one before it.
+    Previous,
+    /// None: only what there is.
+    List,
+}
+
+/// What a window tells the program. It runs between two frames, so each call must be short.
+pub trait Handler {
+    /// The pixels of a frame were handed to the display server at `at`; called once for each frame.
+    fn presented(&mut self, id: FrameId, at: Time);
+
+    /// A person asks for another stream, or which there are.
+    fn step(&mut self, step: Step);
+}
+
 /// Shows each scene of `scenes` within one frame's time, until a person ends it or `scenes` is closed. A screen never
 /// shows parts of two scenes: it is a picture with its proportions kept, or a card with the words of a message.
-///
-/// `presented` is called once for each frame, right after its pixels were handed to the display server, with that time.
-/// It runs between two frames, so it must be short.
 ///
 /// Must be called on the main thread, and once in a process: winit demands it.
 ///
@@ -81,7 +117,7 @@ pub enum WindowError {
 pub fn run(
     options: &Options,
     scenes: &SceneSlot,
-    presented: &mut dyn FnMut(FrameId, Time),
+    handler: &mut dyn Handler,
 ) -> Result<(), WindowError> {
     let event_loop = EventLoop::with_user_event().build().map_err(|error| {
         // Its words name a file of whoever built this.
@@ -91,7 +127,7 @@ pub fn run(
     let proxy = event_loop.create_proxy();
     // An event loop that has ended needs no waking.
     scenes.set_waker(move || drop(proxy.send_event(app::SceneWaits)));
-    let mut app = app::App::new(options, scenes, presented);
+    let mut app = app::App::new(options, scenes, handler);
     let ended = event_loop.run_app(&mut app);
 
     match app.into_failure() {

@@ -6,4 +6,5 @@ mod browser;
 mod cards;
 mod foreign_jpegs;
 mod stopped;
+mod streams;
 mod window;

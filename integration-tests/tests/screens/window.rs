@@ -308,6 +308,142 @@ fn s_saves_the_picture_as_received_and_i_shows_statistics() {
     );
 
     display.screenshot().keep("statistics");
+    display.press("shift+s", (640, 360));
+    wait::until("the screen is saved", wait::SOON, || {
+        let mut files = std::fs::read_dir(folder.path()).unwrap();
+        files.find(|file| {
+            let name = file.as_ref().unwrap().file_name();
+            name.to_string_lossy().starts_with("fanlight-screen-")
+        })
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_stopped_picture_goes_back_and_an_enlarged_one_names_the_pixel_under_the_pointer() {
+    let Some(display) = Display::single(640, 480) else {
+        return;
+    };
+
+    let Some(()) = display::installed("xdotool") else {
+        return;
+    };
+
+    let mut scenes = Scenes::start(&display, &["--window", "320x240+100+80"]);
+    let window = |width, height| Monitor {
+        x: 100,
+        y: 80 + (240 - height) / 2,
+        width,
+        height,
+    };
+    scenes.show_bars(1, "320x180");
+    eventually(&display, "the window where it was put", |shot| {
+        bars_fill(shot, window(320, 180))?;
+        colour_near(shot, 99, 200, DESKTOP)?;
+        colour_near(shot, 420, 200, DESKTOP)?;
+        colour_near(shot, 200, 79, DESKTOP)?;
+        colour_near(shot, 200, 320, DESKTOP)
+    });
+    scenes.show_bars(2, "320x240");
+    eventually(&display, "the second picture", |shot| {
+        bars_fill(shot, window(320, 240)).map(drop)
+    });
+
+    let middle = (260, 200);
+    display.press("comma", middle);
+    eventually(&display, "the first picture, framed", |shot| {
+        colour_near(shot, 101, 81, 0xff_a0_00)?;
+        colour_near(shot, 260, 90, 0)?;
+        colour_near(shot, 260, 120, BARS[3])
+    });
+    display.screenshot().keep("paused");
+    display.press("period", middle);
+    eventually(&display, "the second picture, framed", |shot| {
+        colour_near(shot, 101, 81, 0xff_a0_00)?;
+        colour_near(shot, 260, 90, BARS[3])
+    });
+
+    display.press("space", middle);
+    for _ in 0..9 {
+        display.press("plus", middle);
+    }
+    eventually(&display, "one bar, and words on it", |shot| {
+        colour_near(shot, 110, 100, BARS[3])?;
+        colour_near(shot, 410, 100, BARS[3])?;
+        let white = shot.points().filter(|&(_, _, it)| it == 0xff_ff_ff);
+        (white.count() > 20)
+            .then_some(())
+            .ok_or_else(|| "no words".to_owned())
+    });
+    display.screenshot().keep("pixel");
+}
+
+#[test]
+fn a_view_is_changed_by_keys_and_a_stopped_picture_says_that_it_is_not_live() {
+    let Some(display) = Display::single(1024, 768) else {
+        return;
+    };
+
+    let Some(()) = display::installed("xdotool") else {
+        return;
+    };
+
+    let middle = (512, 384);
+    let whole = Monitor {
+        x: 0,
+        y: 0,
+        width: 1024,
+        height: 768,
+    };
+    let place = |y, height| Monitor { y, height, ..whole };
+    let mut scenes = Scenes::start(&display, &["--full-screen"]);
+    scenes.show_bars(1, "640x360");
+    eventually(&display, "fit", |shot| {
+        bars_fill(shot, place(96, 576))?.and_around_it(whole, 0)
+    });
+
+    display.press("z", middle);
+    let cut_off = |shot: &Screenshot| {
+        // The outer bars lose half of what they have.
+        colour_near(shot, 512, 2, BARS[3])?;
+        colour_near(shot, 2, 384, BARS[0])?;
+        colour_near(shot, 100, 384, BARS[1])
+    };
+    eventually(&display, "fill", cut_off);
+
+    display.press("z", middle);
+    let original = Monitor {
+        x: 192,
+        y: 204,
+        width: 640,
+        height: 360,
+    };
+    eventually(&display, "original", |shot| {
+        bars_fill(shot, original)?.and_around_it(whole, 0)
+    });
+
+    display.press("m", middle);
+    eventually(&display, "mirrored", |shot| {
+        colour_near(shot, 200, 384, BARS[6])
+    });
+    display.press("r", middle);
+    eventually(&display, "turned", |shot| {
+        colour_near(shot, 512, 70, BARS[6])
+    });
+
+    display.press("space", middle);
+    eventually(&display, "PAUSED, and a frame", |shot| {
+        let white = shot
+            .points()
+            .filter(|&(_, y, colour)| y > 700 && colour == 0xff_ff_ff);
+        let is_framed = shot.at(1, 1) == 0xff_a0_00 && shot.at(1022, 766) == 0xff_a0_00;
+        (white.count() > 100 && is_framed)
+            .then_some(())
+            .ok_or_else(|| "no words or no frame".to_owned())
+    });
+    scenes.tell("message no signal|the camera is unplugged");
+    display.press("space", middle);
+    eventually(&display, "the card that came meanwhile", is_card);
 }
 
 #[test]

@@ -147,6 +147,7 @@ fn shown(
         stream,
         id,
         picture,
+        rate_millihertz: header.rate_millihertz,
         jpeg,
     })
 }

@@ -46,7 +46,7 @@ const fn words(link_state: &LinkState) -> (&'static str, &'static str) {
         ),
         LinkState::NoSuchStream { .. } => (
             "No such stream",
-            "Start the source of this stream, or set another stream for this screen.",
+            "Start the source of this stream, or choose another one by the arrow keys.",
         ),
         LinkState::OtherStream => ("Another stream came", BY_ITSELF),
         LinkState::NoKey(_) => (

@@ -29,8 +29,21 @@ const TURN: Duration = Duration::from_millis(100);
 /// The streams of the relay as a table for people.
 ///
 /// # Errors
-/// When no relay answers within three seconds, or it refuses.
+/// See [`streams`].
 pub(super) fn table(route: &Route, name: String, shutdown: &Shutdown) -> anyhow::Result<String> {
+    let (streams, total) = streams(route, name, shutdown)?;
+    Ok(render(&streams, total))
+}
+
+/// The streams of the relay, as many as an answer holds, and how many there are.
+///
+/// # Errors
+/// When no relay answers within three seconds, or it refuses.
+pub(super) fn streams(
+    route: &Route,
+    name: String,
+    shutdown: &Shutdown,
+) -> anyhow::Result<(Vec<StreamInfo>, u32)> {
     let config = EngineConfig {
         request: Request::List,
         name,
@@ -54,7 +67,7 @@ pub(super) fn table(route: &Route, name: String, shutdown: &Shutdown) -> anyhow:
 
     drive(route, &mut engine, &mut answer, &stop).context("cannot ask the relay")?;
     match (answer.list, answer.refusal) {
-        (Some((streams, total)), _) => Ok(render(&streams, total)),
+        (Some(answer), _) => Ok(answer),
         (None, Some(LinkState::Unreachable(why))) => {
             bail!("no relay answers at {}: {why}", route.name())
         }
@@ -78,7 +91,7 @@ pub(super) fn all(route: &Route, name: &str, shutdown: &Shutdown) -> anyhow::Res
     }
 
     let mut text = String::new();
-    let own = streams(route, LOCAL, route.accesses[0].clone(), name, shutdown);
+    let own = table_of(route, LOCAL, route.accesses[0].clone(), name, shutdown);
     if let Ok(table) = own {
         let _ = writeln!(text, "{LOCAL} (this host)\n{table}");
     }
@@ -88,7 +101,7 @@ pub(super) fn all(route: &Route, name: &str, shutdown: &Shutdown) -> anyhow::Res
         let access = route.accesses.iter().find(|access| fits(&found, access));
         let asked = access
             .context("it takes a key that this viewer does not have")
-            .and_then(|access| streams(route, address, access.clone(), name, shutdown));
+            .and_then(|access| table_of(route, address, access.clone(), name, shutdown));
         let said = asked.unwrap_or_else(|error| format!("{error:#}\n"));
         let _ = writeln!(text, "{address} ({})\n{said}", found.name);
     }
@@ -101,7 +114,7 @@ pub(super) fn all(route: &Route, name: &str, shutdown: &Shutdown) -> anyhow::Res
     Ok(text.trim_end().to_owned() + "\n")
 }
 
-fn streams(
+fn table_of(
     route: &Route,
     address: SocketAddr,
     access: ViewerAccess,

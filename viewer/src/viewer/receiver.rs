@@ -10,6 +10,7 @@ use fanlight_proto::clock::Time;
 
 use super::detection_queue::DetectionQueue;
 use super::frame_slot::FrameSlot;
+use super::streams::StreamChoice;
 use super::verdict_trace::VerdictTrace;
 use crate::engine::{Engine, LinkState, Output, Transport};
 use crate::stats::Counters;
@@ -25,6 +26,7 @@ pub(super) struct Receiver {
     pub(super) notify: Notify,
     detection_queue: Option<Arc<DetectionQueue>>,
     verdicts: VerdictTrace,
+    choice: Arc<StreamChoice>,
     ready: bool,
     summary_due: Time,
     watchdog: WatchdogFeeder,
@@ -39,6 +41,7 @@ impl Receiver {
         notify: Notify,
         detection_queue: Option<Arc<DetectionQueue>>,
         verdicts: VerdictTrace,
+        choice: Arc<StreamChoice>,
     ) -> Self {
         let watchdog = WatchdogFeeder::new(notify.clone());
         let changes = LogLimiter::new();
@@ -49,6 +52,7 @@ impl Receiver {
             notify,
             detection_queue,
             verdicts,
+            choice,
             ready: false,
             summary_due,
             watchdog,
@@ -114,6 +118,11 @@ impl Sink for Receiver {
     fn turn(&mut self, now: Time, engine: &mut Engine) -> Option<Time> {
         if !std::mem::replace(&mut self.ready, true) {
             self.notify.ready();
+        }
+
+        if let Some(stream) = self.choice.take() {
+            tracing::info!(%stream, "chosen on the screen");
+            engine.watch(now, stream);
         }
 
         while let Some(body) = self.frame_slot.spare() {

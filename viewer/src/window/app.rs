@@ -1,25 +1,26 @@
-//! The event handler of the window: redraws, keys and timers. It runs on the main thread.
+//! The event handler of the window: redraws, keys, mouse and timers. It runs on the main thread.
 
 use std::time::Duration;
 
 use fanlight_daemon::clock;
 use fanlight_proto::clock::Time;
-use fanlight_proto::message::{FrameId, StreamName};
+use fanlight_proto::message::StreamName;
 use winit::application::ApplicationHandler;
-use winit::event::{ElementState, KeyEvent, WindowEvent};
+use winit::event::{ElementState, KeyEvent, MouseButton, MouseScrollDelta, WindowEvent};
 use winit::event_loop::{ActiveEventLoop, ControlFlow};
 use winit::keyboard::{Key, NamedKey};
 use winit::window::WindowId;
 
+use super::pointer::Pointer;
 use super::screen::Screen;
-use super::{Options, WindowError, snapshot};
-use crate::canvas::{Area, Canvas, Painter, fit};
-use crate::card;
-use crate::marker::{self, Marker};
+use super::tile::{Seek, Tile};
+use super::{Handler, Options, Step, WindowError, snapshot};
+use crate::canvas::{Canvas, Painter};
 use crate::overlay::{self, Panel};
 use crate::picture::Picture;
-use crate::readings::Readings;
-use crate::scene::{Card, Scene, SceneSlot};
+use crate::readings::length_with_tenths;
+use crate::scene::SceneSlot;
+use crate::view::View;
 
 /// How long the mouse pointer stays in full screen after it was last moved.
 const CURSOR_LINGERS: Duration = Duration::from_secs(2);
@@ -30,14 +31,17 @@ const NOTE_LINGERS: Duration = Duration::from_secs(3);
 /// How long the screen says which it is: a person looks at the other screens meanwhile.
 const IDENTITY_LINGERS: Duration = Duration::from_secs(8);
 
-/// How long the marker of a detection stays after it: with the tracker gone, it would lie.
-pub(crate) const MARKER_LINGERS: Duration = Duration::from_millis(500);
-
 /// How long the desktop may take to bring the window to the screen before it is asked again.
 const OPENING_TAKES: Duration = Duration::from_millis(500);
 
 /// How often it is asked: after so long it has its reasons.
 const MAX_OPENINGS: u32 = 20;
+
+/// How much a key or a notch of the wheel enlarges.
+const ZOOM_STEP: f64 = 1.25;
+
+/// Pixels that a touchpad scrolls for a step.
+const PIXELS_PER_STEP: f64 = 40.0;
 
 /// Wakes the event loop: there is a new scene or text, or the scene slot is closed.
 #[derive(Debug)]
@@ -45,13 +49,13 @@ pub(super) struct SceneWaits;
 
 pub(super) struct App<'a> {
     options: &'a Options,
-    scenes: &'a SceneSlot,
-    presented: &'a mut dyn FnMut(FrameId, Time),
+    handler: &'a mut dyn Handler,
     screen: Option<Screen>,
-    scene: Scene,
+    tile: Tile<'a>,
     titled: Option<StreamName>,
     painter: Painter,
     panels: Vec<Panel>,
+    pointer: Pointer,
     identifies_until: Option<Time>,
     note: Option<(String, Time)>,
     hide_cursor_at: Option<Time>,
@@ -65,21 +69,17 @@ impl<'a> App<'a> {
     pub(super) fn new(
         options: &'a Options,
         scenes: &'a SceneSlot,
-        presented: &'a mut dyn FnMut(FrameId, Time),
+        handler: &'a mut dyn Handler,
     ) -> Self {
         Self {
             options,
-            scenes,
-            presented,
+            handler,
             screen: None,
-            scene: Scene::Message(Card {
-                title: "One moment".into(),
-                since: clock::now(),
-                ..Card::default()
-            }),
+            tile: Tile::new(scenes, options.view),
             titled: None,
             painter: Painter::default(),
             panels: options.panels.clone(),
+            pointer: Pointer::default(),
             identifies_until: None,
             note: None,
             hide_cursor_at: None,
@@ -99,73 +99,151 @@ impl<'a> App<'a> {
         event_loop.exit();
     }
 
-    /// Draws the newest scene and calls `presented` for a frame that was not on the screen before.
+    /// Draws the newest scene and tells the handler of a frame that was not on the screen before.
     fn draw(&mut self) -> Result<(), WindowError> {
-        let fresh = self.take_scene();
-        let Some(screen) = &mut self.screen else {
+        let Some(mut screen) = self.screen.take() else {
             return Ok(());
         };
 
-        let readings = self.scenes.readings();
-        let note = self.note.as_ref().map_or("", |(text, _)| text.as_str());
-        let marker = self
-            .scenes
-            .marker()
-            .filter(|marker| clock::now().saturating_since(marker.at) < MARKER_LINGERS);
+        let fresh = self.tile.take_scene();
+        if let Some(shown) = self.tile.shown().filter(|_| fresh.is_some())
+            && self.titled.as_ref() != Some(&shown.stream)
+        {
+            screen.set_title(&format!("{} — Fanlight", shown.stream));
+            self.titled = Some(shown.stream.clone());
+        }
 
-        let scene = &self.scene;
-        let panels = &self.panels;
-        let identifies = self.identifies_until.is_some();
-        let painter = &mut self.painter;
-        let drawn = screen.draw(|canvas| {
-            let taken = paint(canvas, scene, marker.as_ref(), &readings, painter);
-            let font = &mut painter.font;
-            overlay::draw(canvas, font, panels, &readings, note, &taken);
-            if identifies {
-                overlay::announce(canvas, font, &readings.screen, &readings.address);
-            }
-        })?;
-
-        if let (true, Some(id)) = (drawn, fresh) {
-            (self.presented)(id, clock::now());
+        let drawn = screen.draw(|canvas| self.paint(canvas));
+        self.screen = Some(screen);
+        if let (true, Some(id)) = (drawn?, fresh) {
+            self.handler.presented(id, clock::now());
         }
 
         Ok(())
     }
 
-    /// Takes the newest scene if there is one; returns the identity of its frame.
-    fn take_scene(&mut self) -> Option<FrameId> {
-        let screen = self.screen.as_ref()?;
-        let scene = self.scenes.take()?;
-        let mut fresh = None;
-        if let Scene::Picture(shown) = &scene {
-            fresh = Some(shown.id);
-            if self.titled.as_ref() != Some(&shown.stream) {
-                screen.set_title(&format!("{} — Fanlight", shown.stream));
-                self.titled = Some(shown.stream.clone());
-            }
+    /// Draws all that is to be seen.
+    fn paint(&mut self, canvas: &mut Canvas<'_>) {
+        let note = self.words();
+        let taken = self.tile.paint(canvas, &mut self.painter);
+        if self.tile.is_paused() {
+            overlay::frame(canvas);
         }
 
-        self.scenes
-            .recycle(std::mem::replace(&mut self.scene, scene));
-        fresh
+        let readings = self.tile.scenes().readings();
+        let font = &mut self.painter.font;
+        overlay::draw(canvas, font, &self.panels, &readings, &note, &taken);
+        if self.identifies_until.is_some() {
+            overlay::announce(canvas, font, &readings.screen, &readings.address);
+        }
+    }
+
+    /// What stands over the picture beside the panels: that it is stopped, a note, and the pixel under the pointer.
+    fn words(&self) -> String {
+        let paused = self.tile.paused_at().map(|ago| match ago {
+            Duration::ZERO => "PAUSED: this is not live".to_owned(),
+            ago => format!("PAUSED, {} back: this is not live", length_with_tenths(ago)),
+        });
+        let note = self.note.as_ref().map(|(text, _)| text.clone());
+        let pixel = self.tile.pixel_text(self.pointer.at());
+        let words: Vec<String> = [paused, note, pixel].into_iter().flatten().collect();
+        words.join("\n")
     }
 
     fn on_key(&mut self, event_loop: &ActiveEventLoop, key: &Key) {
         match key.as_ref() {
             Key::Named(NamedKey::Escape) | Key::Character("q" | "Q") => event_loop.exit(),
             Key::Character("f" | "F") => self.toggle_full_screen(),
-            Key::Character("s" | "S") => self.save_snapshot(),
+            Key::Character("s") => self.save_snapshot(),
+            Key::Character("S") => self.save_screen(),
             Key::Character("i" | "I") => self.toggle(Panel::Statistics),
             Key::Character("n" | "N") => self.toggle(Panel::Figures),
             Key::Character("t" | "T") => self.toggle(Panel::Name),
             Key::Character("h" | "H" | "?") => self.toggle(Panel::Help),
+            Key::Character("l" | "L") => self.handler.step(Step::List),
+            Key::Named(NamedKey::ArrowRight) => self.step(Step::Next),
+            Key::Named(NamedKey::ArrowLeft) => self.step(Step::Previous),
+            Key::Named(NamedKey::Space) | Key::Character(" ") => self.pause_or_resume(),
+            Key::Character("z" | "Z") => self.change_view(View::next_scaling),
+            Key::Character("r" | "R") => self.change_view(View::turn_right),
+            Key::Character("m" | "M") => self.change_view(View::mirror),
             Key::Character("w" | "W") => {
                 self.identifies_until = Some(clock::now() + IDENTITY_LINGERS);
                 self.request_redraw();
             }
+            _ => self.on_repeated_key(key),
+        }
+    }
+
+    /// The keys that do the same again as long as they are held.
+    fn on_repeated_key(&mut self, key: &Key) {
+        match key.as_ref() {
+            Key::Character("+" | "=") => self.zoom(ZOOM_STEP),
+            Key::Character("-") => self.zoom(1.0 / ZOOM_STEP),
+            Key::Character(",") => self.seek(Seek::Frames(-1)),
+            Key::Character(".") => self.seek(Seek::Frames(1)),
+            Key::Character("<") => self.seek(Seek::Back),
+            Key::Character(">") => self.seek(Seek::Forward),
             _ => {}
         }
+    }
+
+    fn step(&mut self, step: Step) {
+        self.tile.resume();
+        self.handler.step(step);
+        self.request_redraw();
+    }
+
+    fn pause_or_resume(&mut self) {
+        if self.tile.is_paused() {
+            self.tile.resume();
+        } else {
+            self.tile.pause();
+        }
+        self.request_redraw();
+    }
+
+    fn seek(&mut self, seek: Seek) {
+        self.tile.seek(seek);
+        self.request_redraw();
+    }
+
+    fn change_view(&mut self, change: impl FnOnce(&mut View)) {
+        self.tile.change_view(change);
+        self.request_redraw();
+    }
+
+    fn zoom(&mut self, factor: f64) {
+        self.tile.zoom(factor, self.pointer.at());
+        self.request_redraw();
+    }
+
+    fn on_pointer(&mut self, to: (f64, f64)) {
+        self.show_cursor_for_a_while();
+        if let Some(by) = self.pointer.moved(to) {
+            self.tile.drag(by);
+        }
+        if self.tile.is_enlarged() {
+            self.request_redraw();
+        }
+    }
+
+    fn on_button(&mut self, state: ElementState) {
+        match state {
+            ElementState::Released => self.pointer.released(),
+            ElementState::Pressed if self.pointer.pressed(clock::now()) => {
+                self.toggle_full_screen();
+            }
+            ElementState::Pressed => {}
+        }
+    }
+
+    fn on_wheel(&mut self, delta: MouseScrollDelta) {
+        let steps = match delta {
+            MouseScrollDelta::LineDelta(_, lines) => f64::from(lines),
+            MouseScrollDelta::PixelDelta(by) => by.y / PIXELS_PER_STEP,
+        };
+        self.zoom(ZOOM_STEP.powf(steps));
     }
 
     fn toggle(&mut self, panel: Panel) {
@@ -181,23 +259,32 @@ impl<'a> App<'a> {
         self.request_redraw();
     }
 
+    /// Saves the picture as it was received.
     fn save_snapshot(&mut self) {
-        let text = match &self.scene {
-            Scene::Message(_) => "there is no picture to save".to_owned(),
-            Scene::Picture(shown) => match snapshot::save(&self.options.snapshots, shown) {
-                Ok(path) => {
-                    tracing::info!(path = %path.display(), "snapshot saved");
-                    format!("saved {}", path.display())
-                }
-                Err(error) => {
-                    let folder = self.options.snapshots.display();
-                    tracing::warn!(%folder, %error, "snapshot not saved");
-                    format!("not saved in {folder}: {error}")
-                }
-            },
-        };
+        let folder = &self.options.snapshots;
+        match self.tile.shown() {
+            None => self.show_note("there is no picture to save".to_owned(), NOTE_LINGERS),
+            Some(shown) => {
+                let note = snapshot::told(folder, snapshot::save(folder, shown));
+                self.show_note(note, NOTE_LINGERS);
+            }
+        }
+    }
 
-        self.note = Some((text, clock::now() + NOTE_LINGERS));
+    /// Saves what is on the screen.
+    fn save_screen(&mut self) {
+        let Some(screen) = &self.screen else { return };
+        let (width, height) = screen.size();
+        let mut picture = Picture::new(width, height);
+        let size = picture.size();
+        self.paint(&mut Canvas::new(picture.pixels_mut(), size.0, size.1));
+        let folder = &self.options.snapshots;
+        let note = snapshot::told(folder, snapshot::save_screen(folder, &picture));
+        self.show_note(note, NOTE_LINGERS);
+    }
+
+    fn show_note(&mut self, text: String, lingers: Duration) {
+        self.note = Some((text, clock::now() + lingers));
         self.request_redraw();
     }
 
@@ -278,12 +365,16 @@ impl ApplicationHandler<SceneWaits> for App<'_> {
     }
 
     fn user_event(&mut self, event_loop: &ActiveEventLoop, _: SceneWaits) {
-        if self.scenes.is_closed() {
+        let scenes = self.tile.scenes();
+        if scenes.is_closed() {
             event_loop.exit();
         }
+        if let Some((text, lingers)) = scenes.take_note() {
+            self.show_note(text, lingers);
+        }
         // Panels age also while no frame comes, and a card has a clock.
-        let is_card = matches!(self.scene, Scene::Message(_));
-        if self.scenes.has_scene() || is_card || !self.panels.is_empty() {
+        let is_card = self.tile.shown().is_none();
+        if scenes.has_scene() || is_card || !self.panels.is_empty() {
             self.request_redraw();
         }
     }
@@ -297,21 +388,34 @@ impl ApplicationHandler<SceneWaits> for App<'_> {
                 }
             }
             WindowEvent::Resized(size) => {
-                self.scenes.set_target(size.width, size.height);
+                self.tile
+                    .set_size((size.width as usize, size.height as usize));
                 self.request_redraw();
             }
-            WindowEvent::CursorMoved { .. } => self.show_cursor_for_a_while(),
+            WindowEvent::CursorMoved { position, .. } => self.on_pointer(position.into()),
+            WindowEvent::MouseInput {
+                state,
+                button: MouseButton::Left,
+                ..
+            } => self.on_button(state),
+            WindowEvent::MouseWheel { delta, .. } => self.on_wheel(delta),
             WindowEvent::KeyboardInput {
                 event:
                     KeyEvent {
                         state: ElementState::Pressed,
-                        repeat: false,
+                        repeat,
                         logical_key,
                         ..
                     },
                 is_synthetic: false,
                 ..
-            } => self.on_key(event_loop, &logical_key),
+            } => {
+                if repeat {
+                    self.on_repeated_key(&logical_key);
+                } else {
+                    self.on_key(event_loop, &logical_key);
+                }
+            }
             _ => {}
         }
     }
@@ -322,38 +426,5 @@ impl ApplicationHandler<SceneWaits> for App<'_> {
             Some(next) => ControlFlow::wait_duration(next.saturating_since(now)),
             None => ControlFlow::Wait,
         });
-    }
-}
-
-/// Draws what a screen shows: a picture with its marker, or a card. Returns where the words of a card are.
-fn paint(
-    canvas: &mut Canvas<'_>,
-    scene: &Scene,
-    marker: Option<&Marker>,
-    readings: &Readings,
-    painter: &mut Painter,
-) -> [Area; 2] {
-    match scene {
-        Scene::Message(card) => card::draw(canvas, &mut painter.font, card, readings),
-        Scene::Picture(shown) => {
-            let marker = marker.filter(|marker| marker.id.epoch == shown.id.epoch);
-            paint_picture(canvas, &shown.picture, marker, painter);
-            <[Area; 2]>::default()
-        }
-    }
-}
-
-/// Draws a picture as large as it fits, with the marker over it.
-pub(crate) fn paint_picture(
-    canvas: &mut Canvas<'_>,
-    picture: &Picture,
-    marker: Option<&Marker>,
-    painter: &mut Painter,
-) {
-    canvas.show(picture, &mut painter.scaler);
-    if let Some(marker) = marker {
-        let size = (picture.width() as usize, picture.height() as usize);
-        let area = fit(size, (canvas.width(), canvas.height()));
-        marker::draw(canvas, area, marker, &mut painter.font);
     }
 }

@@ -12,7 +12,7 @@ use winit::platform::x11::{ActiveEventLoopExtX11, WindowAttributesExtX11};
 use winit::window::{Fullscreen, Window};
 
 use super::monitor::{self, Monitor};
-use super::{Options, WindowError};
+use super::{Options, WindowError, WindowPlace};
 use crate::canvas::Canvas;
 
 /// What desktops file the window under: WM_CLASS on X11, the application id on Wayland.
@@ -58,7 +58,7 @@ impl Screen {
         let default = event_loop
             .primary_monitor()
             .or_else(|| present.first().cloned());
-        let windowed = centred_on(wanted.as_ref().or(default.as_ref()));
+        let windowed = windowed(wanted.as_ref().or(default.as_ref()), options.place);
         // Without a given monitor, X11 has no current monitor to take before the window exists.
         let monitor = wanted.or(if places_itself { default } else { None });
 
@@ -210,25 +210,31 @@ fn whole(monitor: &MonitorHandle) -> Geometry {
     }
 }
 
-/// [`WINDOWED`], or less where the monitor is smaller, in the middle of it.
-fn centred_on(monitor: Option<&MonitorHandle>) -> Geometry {
+/// The place that an option names or, in the middle of the monitor, [`WINDOWED`] or less where the monitor is smaller.
+fn windowed(monitor: Option<&MonitorHandle>, place: Option<WindowPlace>) -> Geometry {
+    let named = place.map(|place| PhysicalSize::from(place.size));
+    let at = place.and_then(|place| place.position);
     let Some(monitor) = monitor.map(whole) else {
         return Geometry {
-            position: PhysicalPosition::new(0, 0),
-            size: WINDOWED,
+            position: at.unwrap_or_default().into(),
+            size: named.unwrap_or(WINDOWED),
         };
     };
 
-    let width = WINDOWED.width.min(monitor.size.width * 4 / 5).max(1);
-    let height = WINDOWED.height.min(monitor.size.height * 4 / 5).max(1);
+    let size = named.unwrap_or_else(|| {
+        let width = WINDOWED.width.min(monitor.size.width * 4 / 5).max(1);
+        let height = WINDOWED.height.min(monitor.size.height * 4 / 5).max(1);
+        PhysicalSize::new(width, height)
+    });
+
     let indent = |outer: u32, inner: u32| (outer.saturating_sub(inner) / 2).cast_signed();
-    let position = PhysicalPosition::new(
-        monitor.position.x + indent(monitor.size.width, width),
-        monitor.position.y + indent(monitor.size.height, height),
+    let middle = (
+        monitor.position.x + indent(monitor.size.width, size.width),
+        monitor.position.y + indent(monitor.size.height, size.height),
     );
 
     Geometry {
-        position,
-        size: PhysicalSize::new(width, height),
+        position: at.unwrap_or(middle).into(),
+        size,
     }
 }

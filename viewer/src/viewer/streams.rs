@@ -1,0 +1,193 @@
+//! Which stream to show: a person's keys step through those of the relay. The window's thread asks, a thread of its own
+//! asks the relay, and the socket's thread takes the choice.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use fanlight_daemon::Shutdown;
+use fanlight_proto::message::{StreamInfo, StreamName};
+use parking_lot::Mutex;
+
+use super::listing;
+use crate::scene::SceneSlot;
+use crate::udp::Route;
+use crate::window::Step;
+
+/// How long what was chosen stays on the screen.
+const NAME_LINGERS: Duration = Duration::from_secs(3);
+
+/// How long the list of all streams does.
+const LIST_LINGERS: Duration = Duration::from_secs(10);
+
+/// Streams that the list shows: more have no room on a screen.
+const MAX_LISTED: usize = 24;
+
+/// The stream that was chosen and not yet taken.
+#[derive(Debug, Default)]
+pub(super) struct StreamChoice {
+    chosen: Mutex<Option<StreamName>>,
+}
+
+impl StreamChoice {
+    /// The stream to show from now on, once for each choice.
+    pub(super) fn take(&self) -> Option<StreamName> {
+        self.chosen.lock().take()
+    }
+}
+
+/// Steps through the streams of a relay.
+#[derive(Clone, Debug)]
+pub(super) struct Streams {
+    pub(super) route: Route,
+    /// What the operator calls this screen.
+    pub(super) name: String,
+    pub(super) scenes: Arc<SceneSlot>,
+    pub(super) choice: Arc<StreamChoice>,
+    pub(super) shutdown: Shutdown,
+    /// Whether the relay is being asked.
+    pub(super) asking: Arc<AtomicBool>,
+}
+
+impl Streams {
+    /// Asks the relay for its streams and takes a step from `shown`, unless it is being asked already.
+    pub(super) fn step(&self, step: Step, shown: Option<StreamName>) {
+        if self.asking.swap(true, Ordering::AcqRel) {
+            return;
+        }
+
+        let this = self.clone();
+        let thread = thread::Builder::new().name("streams".to_owned());
+        if let Err(error) = thread.spawn(move || this.ask(step, shown.as_ref())) {
+            self.asking.store(false, Ordering::Release);
+            tracing::warn!("the relay is not asked for its streams: {error}");
+        }
+    }
+
+    fn ask(self, step: Step, shown: Option<&StreamName>) {
+        let (note, lingers) = match listing::streams(&self.route, self.name, &self.shutdown) {
+            Ok((streams, _)) => taken(step, &streams, shown, &self.choice),
+            Err(error) => (format!("{error:#}"), NAME_LINGERS),
+        };
+
+        self.scenes.set_note(note, lingers);
+        self.asking.store(false, Ordering::Release);
+    }
+}
+
+/// Takes the step; returns what to say about it, and for how long.
+fn taken(
+    step: Step,
+    streams: &[StreamInfo],
+    shown: Option<&StreamName>,
+    choice: &StreamChoice,
+) -> (String, Duration) {
+    let names = streams.iter().filter_map(|stream| stream.name.parse().ok());
+    let mut names: Vec<StreamName> = names.collect();
+    names.sort();
+    if step == Step::List {
+        return (list(&names, shown), LIST_LINGERS);
+    }
+
+    match stepped(step, &names, shown) {
+        Some(name) => {
+            let note = format!("stream {name}");
+            *choice.chosen.lock() = Some(name);
+            (note, NAME_LINGERS)
+        }
+        None => ("the relay has no other stream".to_owned(), NAME_LINGERS),
+    }
+}
+
+/// The stream before or after the one that is shown, around the end; none when there is no other.
+fn stepped(step: Step, names: &[StreamName], shown: Option<&StreamName>) -> Option<StreamName> {
+    let at = names.iter().position(|name| Some(name) == shown);
+    let count = names.len();
+    let next = match (step, at) {
+        (Step::Previous, Some(at)) => (at + count - 1) % count,
+        (Step::Previous, None) => count.checked_sub(1)?,
+        (_, Some(at)) => (at + 1) % count,
+        (_, None) => 0,
+    };
+    names.get(next).filter(|name| Some(*name) != shown).cloned()
+}
+
+fn list(names: &[StreamName], shown: Option<&StreamName>) -> String {
+    if names.is_empty() {
+        return "the relay has no stream yet".to_owned();
+    }
+
+    let mut text = String::from("streams, by the arrow keys:");
+    for name in names.iter().take(MAX_LISTED) {
+        let mark = if Some(name) == shown { "▶" } else { "   " };
+        let _ = write!(text, "\n{mark} {name}");
+    }
+    if names.len() > MAX_LISTED {
+        let _ = write!(text, "\nand {} more", names.len() - MAX_LISTED);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(text: &str) -> Vec<StreamName> {
+        text.split_whitespace()
+            .map(|name| name.parse().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn steps_go_around_and_begin_at_an_end_when_none_is_shown() {
+        let all = names("gate hall lobby");
+        let step = |step, shown: &str| {
+            let shown = names(shown).pop();
+            stepped(step, &all, shown.as_ref()).unwrap().to_string()
+        };
+        assert_eq!(step(Step::Next, "gate"), "hall");
+        assert_eq!(step(Step::Next, "lobby"), "gate");
+        assert_eq!(step(Step::Previous, "gate"), "lobby");
+        assert_eq!(step(Step::Next, "gone"), "gate");
+        assert_eq!(step(Step::Previous, ""), "lobby");
+    }
+
+    #[test]
+    fn there_is_no_step_without_another_stream() {
+        let alone = names("hall");
+        for step in [Step::Next, Step::Previous] {
+            assert_eq!(stepped(step, &alone, alone.first()), None);
+            assert_eq!(stepped(step, &[], alone.first()), None);
+            assert_eq!(stepped(step, &[], None), None);
+        }
+    }
+
+    #[test]
+    fn a_choice_is_taken_once_and_a_list_chooses_nothing() {
+        let info = |name: &str| StreamInfo {
+            name: name.into(),
+            ..StreamInfo::default()
+        };
+        let streams = [info("hall"), info("gate"), info("no name!")];
+        let choice = StreamChoice::default();
+        let hall = names("hall").pop();
+
+        let (text, _) = taken(Step::List, &streams, hall.as_ref(), &choice);
+        assert_eq!(text, "streams, by the arrow keys:\n    gate\n▶ hall");
+        assert_eq!(choice.take(), None);
+
+        let (text, _) = taken(Step::Next, &streams, hall.as_ref(), &choice);
+        assert_eq!(text, "stream gate");
+        assert_eq!(choice.take(), names("gate").pop());
+        assert_eq!(choice.take(), None);
+    }
+
+    #[test]
+    fn a_list_of_many_streams_says_how_many_there_are() {
+        let many: Vec<StreamName> = (0..30).map(|n| format!("s{n}").parse().unwrap()).collect();
+        assert!(list(&many, None).ends_with("\nand 6 more"));
+        assert_eq!(list(&[], None), "the relay has no stream yet");
+    }
+}
