@@ -105,6 +105,7 @@ fn words_of(
             .iter()
             .map(|item| word(Kind::Text, item).map(|word| (item.span(), word)))
             .collect(),
+        (Kind::List, DeValue::String(_)) => Ok(vec![(value.span(), word(Kind::Text, value)?)]),
         (Kind::Table, DeValue::Table(entries)) => entries
             .iter()
             .map(|(name, value)| {

@@ -143,6 +143,7 @@ fn a_list_is_repeated_or_separated_by_commas_and_replaces_the_one_below() {
     let sources = settings("sources = ['d']", &flags).unwrap().config.sources;
     assert_eq!(sources, ["a", "b", "c"]);
     assert_eq!(from_text("sources = ['d']").unwrap().sources, ["d"]);
+    assert_eq!(from_text("sources = 'd'").unwrap().sources, ["d"]);
     assert!(from_text("sources = []").unwrap().sources.is_empty());
     let emptied = settings("sources = ['d']", &["--sources="]);
     assert!(emptied.unwrap().config.sources.is_empty());
