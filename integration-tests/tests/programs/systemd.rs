@@ -92,7 +92,7 @@ fn units() -> Vec<PathBuf> {
         .collect();
     assert_eq!(
         units.len(),
-        4,
+        5,
         "a unit is missing, or this test does not know it: {units:?}"
     );
 

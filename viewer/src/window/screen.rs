@@ -74,7 +74,9 @@ impl Screen {
             WindowAttributesExtX11::with_name(attributes, APPLICATION, APPLICATION)
                 .with_position(geometry.position)
         } else {
+            // A compositor for kiosks leaves decorations to the window, also over a whole screen.
             WindowAttributesExtWayland::with_name(attributes, APPLICATION, "")
+                .with_decorations(!options.full_screen)
         };
 
         if options.full_screen {
@@ -101,6 +103,9 @@ impl Screen {
     /// Goes to full screen, or back to where the window was.
     pub(super) fn toggle_full_screen(&mut self) {
         self.full_screen = !self.full_screen;
+        if !self.places_itself {
+            self.window.set_decorations(!self.full_screen);
+        }
         if self.full_screen {
             self.enter_full_screen();
         } else {
@@ -167,10 +172,11 @@ impl Screen {
         self.window.inner_size().into()
     }
 
-    /// Lets `paint` draw all pixels and hands them to the display server. Returns false if the window has none.
+    /// Lets `paint` draw and hands the pixels to the display server. `paint` is told of how many drawings ago the pixels
+    /// are that it finds; 0 when it finds none that were shown. Returns false if the window has no pixels.
     pub(super) fn draw(
         &mut self,
-        paint: impl FnOnce(&mut Canvas<'_>),
+        paint: impl FnOnce(&mut Canvas<'_>, u8),
     ) -> Result<bool, WindowError> {
         let (width, height) = self.size();
         let (Some(columns), Some(rows)) = (NonZeroU32::new(width), NonZeroU32::new(height)) else {
@@ -179,11 +185,9 @@ impl Screen {
 
         self.surface.resize(columns, rows)?;
         let mut buffer = self.surface.buffer_mut()?;
-        paint(&mut Canvas::new(
-            &mut buffer,
-            width as usize,
-            height as usize,
-        ));
+        let age = buffer.age();
+        let mut canvas = Canvas::new(&mut buffer, width as usize, height as usize);
+        paint(&mut canvas, age);
 
         self.window.pre_present_notify();
         buffer.present()?;
