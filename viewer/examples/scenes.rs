@@ -49,7 +49,7 @@ fn main() -> anyhow::Result<()> {
         teller.close();
     });
 
-    window::run(&options, &scenes, &mut Printer)?;
+    window::run(&options, &[&scenes], &mut Printer)?;
     Ok(())
 }
 
@@ -65,11 +65,11 @@ impl Printer {
 }
 
 impl Handler for Printer {
-    fn presented(&mut self, id: FrameId, _at: Time) {
+    fn presented(&mut self, _tile: usize, id: FrameId, _at: Time) {
         Self::print(&format!("presented {}", id.number));
     }
 
-    fn step(&mut self, step: Step) {
+    fn step(&mut self, _tile: usize, step: Step) {
         Self::print(&format!("step {step:?}"));
     }
 }
@@ -82,6 +82,7 @@ fn options() -> anyhow::Result<Options> {
         monitor: None,
         snapshots,
         place: None,
+        grid: (1, 1),
         view: View::default(),
         panels: Vec::new(),
     };
@@ -145,6 +146,7 @@ fn readings(statistics: &str) -> Readings {
     let tenths = |tenths: u64| Duration::from_micros(100 * tenths);
     Readings {
         name: "bars  live  14:05:23 UTC".into(),
+        caption: "bars  live  5 ms".into(),
         statistics: statistics.replace("; ", "\n"),
         stages: [4, 12, 1, 21, 9].map(tenths),
         minute: (0..60).map(|second| tenths(40 + second * 7 % 23)).collect(),

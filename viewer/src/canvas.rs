@@ -38,9 +38,14 @@ impl Area {
     }
 }
 
-/// Pixels `0x00RRGGBB` that belong to a window's buffer.
+/// Pixels `0x00RRGGBB` that belong to a window's buffer: all of it or a part.
 pub(crate) struct Canvas<'a> {
+    /// Those of the whole buffer.
     pixels: &'a mut [u32],
+    /// Pixels in a row of the buffer.
+    stride: usize,
+    /// Where in the buffer the upper left corner lies.
+    origin: (usize, usize),
     width: usize,
     height: usize,
 }
@@ -56,8 +61,23 @@ impl<'a> Canvas<'a> {
 
         Self {
             pixels,
+            stride: width,
+            origin: (0, 0),
             width,
             height,
+        }
+    }
+
+    /// What of `area` lies on the canvas, to be drawn on by itself.
+    pub(crate) fn part(&mut self, area: Area) -> Canvas<'_> {
+        let x = area.x.min(self.width);
+        let y = area.y.min(self.height);
+        Canvas {
+            pixels: self.pixels,
+            stride: self.stride,
+            origin: (self.origin.0 + x, self.origin.1 + y),
+            width: area.width.min(self.width - x),
+            height: area.height.min(self.height - y),
         }
     }
 
@@ -70,7 +90,13 @@ impl<'a> Canvas<'a> {
     }
 
     pub(crate) fn fill(&mut self, colour: Colour) {
-        self.pixels.fill(colour);
+        let whole = Area {
+            x: 0,
+            y: 0,
+            width: self.width,
+            height: self.height,
+        };
+        self.fill_area(whole, colour);
     }
 
     /// Fills what of `area` lies on the canvas.
@@ -89,7 +115,8 @@ impl<'a> Canvas<'a> {
     /// Mixes `colour` over one pixel; outside the canvas nothing happens.
     pub(crate) fn blend(&mut self, x: usize, y: usize, colour: Colour, opacity: u32) {
         if x < self.width && y < self.height {
-            let pixel = &mut self.pixels[y * self.width + x];
+            let at = (self.origin.1 + y) * self.stride + self.origin.0 + x;
+            let pixel = &mut self.pixels[at];
             *pixel = mix(*pixel, colour, opacity);
         }
     }
@@ -175,13 +202,12 @@ impl<'a> Canvas<'a> {
     }
 
     fn show_scaled(&mut self, picture: &Picture, part: Part, place: Area, scaler: &mut Scaler) {
-        let width = self.width as u32;
-        let height = self.height as u32;
-        let size = (place.width as u32, place.height as u32);
+        let rows = self.pixels.len() / self.stride;
+        let whole = (self.stride as u32, rows as u32);
         let place = Place {
-            left: place.x as u32,
-            top: place.y as u32,
-            size,
+            left: (self.origin.0 + place.x) as u32,
+            top: (self.origin.1 + place.y) as u32,
+            size: (place.width as u32, place.height as u32),
         };
 
         let from = bytemuck::cast_slice(picture.pixels());
@@ -191,7 +217,7 @@ impl<'a> Canvas<'a> {
             (picture.width(), picture.height()),
             part,
             to,
-            (width, height),
+            whole,
             place,
         );
     }
@@ -248,11 +274,12 @@ impl<'a> Canvas<'a> {
             return;
         }
 
-        for row in self
-            .pixels
-            .chunks_exact_mut(self.width)
-            .skip(area.y)
-            .take(area.height)
+        let columns = self.origin.0 + columns.start..self.origin.0 + columns.end;
+        let below = (area.y + area.height).min(self.height);
+        let rows = self.pixels.chunks_exact_mut(self.stride);
+        for row in rows
+            .take(self.origin.1 + below)
+            .skip(self.origin.1 + area.y)
         {
             paint(&mut row[columns.clone()]);
         }
@@ -417,6 +444,40 @@ mod tests {
         canvas.blend(4, 0, 0xff, 256);
         canvas.blend(0, 3, 0xff, 256);
         assert_eq!(pixels.iter().filter(|&&p| p == 0xff).count(), 1);
+    }
+
+    #[test]
+    fn what_is_drawn_on_a_part_stays_within_it() {
+        let area = Area {
+            x: 3,
+            y: 2,
+            width: 16,
+            height: 9,
+        };
+        let mut scaler = Scaler::default();
+        for size in [(16, 9), (64, 36), (9, 9)] {
+            let mut pixels = vec![0x12_34_56; 24 * 14];
+            let mut canvas = Canvas::new(&mut pixels, 24, 14);
+            let mut part = canvas.part(area);
+            let halves = halves(size.0, size.1);
+            let place = whole(&halves, (part.width(), part.height()));
+            part.fill(0xff);
+            part.show(&halves, place, &mut scaler);
+            part.blend(16, 0, 0xff, 256);
+            part.blend(0, 9, 0xff, 256);
+            part.blend(0, 0, 0xab_cd_ef, 256);
+            for (at, &pixel) in pixels.iter().enumerate() {
+                let (x, y) = (at % 24, at / 24);
+                let inside = (3..19).contains(&x) && (2..11).contains(&y);
+                assert_eq!(pixel == 0x12_34_56, !inside, "{size:?} at {x},{y}");
+            }
+            assert_eq!(pixels[2 * 24 + 3], 0xab_cd_ef);
+        }
+
+        let mut pixels = vec![0; 12];
+        let mut canvas = Canvas::new(&mut pixels, 4, 3);
+        let outside = canvas.part(Area { x: 9, ..area });
+        assert_eq!((outside.width(), outside.height()), (0, 1));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod choices;
 mod record_flags;
 mod relays;
+mod tiles;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,10 +22,12 @@ use crate::tcp::Fingerprint;
 use crate::track::{Format, Kind, MAX_TRACKERS, Plan, Target};
 use crate::udp::Route;
 use crate::view::{Scaling, Turn};
-use crate::window::WindowPlace;
+use crate::window::{Grid, WindowPlace};
 pub use choices::{Canary, Multicast, PictureOutput, Redundancy};
 pub use record_flags::RecordFlags;
 pub use relays::{Transport, is_auto, looks, relays, route};
+pub use tiles::check_tiles;
+pub(crate) use tiles::{grid, panels, tiles};
 
 /// Settings of a viewer.
 #[derive(Args, Clone, Debug)]
@@ -58,8 +61,15 @@ pub struct Config {
     pub key_file: Option<KeyPath>,
     /// The relays' public keys, when each viewer has a key of its own: one for all relays, or one for each.
     pub relay_key: Vec<PublicKey>,
-    /// The stream to show. Unset: the first one that the relay has.
-    pub stream: Option<StreamName>,
+    /// The stream to show. Several: those of the tiles of a grid, in their order, or those to cycle through. Empty: the
+    /// first one that the relay has.
+    pub stream: Vec<StreamName>,
+    /// Show several streams at once, each in a tile: COLUMNSxROWS, such as 2x2, or auto, for as many as are named. Unset:
+    /// one stream fills the window.
+    pub grid: Option<Grid>,
+    /// Show the next streams every so often, such as 10s: of those that are named or, if none is, of those that the relay
+    /// has. Unset: never.
+    pub cycle: Option<humantime::Duration>,
     /// What the operator calls this screen, at most 64 bytes. Unset: the host's name.
     pub name: Option<String>,
     /// Begin in full screen.
@@ -114,8 +124,9 @@ pub struct Config {
     /// the source what it shows and how late: auto (when the stream names one) or off.
     #[arg(default_value_t = Canary::Auto)]
     pub canary: Canary,
-    /// What to draw over the picture at first: name (of stream, state and time), statistics, figures (frames a second,
-    /// age, processor, memory, uptime and the source's verdict), help. Keys show and hide each.
+    /// What to draw over the picture at first: caption (stream, state and age), name (of stream, state and time),
+    /// statistics, figures (frames a second, age, processor, memory, uptime and the source's verdict), help. Keys show and
+    /// hide each. Of several tiles each has a caption.
     pub overlay: Vec<Panel>,
 }
 
@@ -147,7 +158,7 @@ pub fn trackers(config: &Config) -> Option<Plan> {
 /// When the system has no socket to give.
 pub fn engine(config: &Config, route: &Route) -> anyhow::Result<EngineConfig> {
     Ok(EngineConfig {
-        request: Request::Stream(config.stream.clone()),
+        request: Request::Stream(config.stream.first().cloned()),
         name: screen_name(config),
         max_frame_bytes: config.max_frame_bytes,
         receive_capacity: route
@@ -229,6 +240,7 @@ const MIN_RECEIVE_BUFFER: usize = 1000;
 /// In a sentence that names the key.
 pub fn check(config: &Config) -> anyhow::Result<()> {
     relays::check(config)?;
+    tiles::check(config)?;
     let limit = config.max_frame_bytes;
     ensure!(
         (1..=MAX_FRAME_BYTES).contains(&limit),

@@ -28,7 +28,7 @@ pub(crate) const SMALLEST: usize = 12;
 const ROWS_PER_PIXEL: usize = 40;
 
 /// Panels that can be drawn at once: one of each [`Panel`], and a note.
-const MAX_ITEMS: usize = 5;
+const MAX_ITEMS: usize = 6;
 
 /// Areas that are taken: those of panels and two of a card.
 const MAX_TAKEN: usize = MAX_ITEMS + 2;
@@ -59,7 +59,8 @@ space  pause, go on
 z  r  m  fit, turn, mirror
 +  -  enlarge, and back
 i  n  statistics, figures
-t  name and time
+t  c  time, caption
+1 2 …  0  one tile, all
 w  which screen is this
 s  S  save picture, screen
 h  q  these keys, quit";
@@ -67,6 +68,8 @@ h  q  these keys, quit";
 /// What can be drawn over a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Panel {
+    /// Stream, link state and age, in short.
+    Caption,
     /// Stream, link state and time.
     Name,
     /// Frames, ages, where the time goes, losses, and a graph of the last minute.
@@ -145,6 +148,7 @@ fn items<'a>(
     let right = [UpperRight, LowerRight, UpperLeft, LowerLeft];
     let below = [LowerRight, UpperRight, LowerLeft, UpperLeft];
     [
+        item(Some(Panel::Caption), readings.caption.as_str(), left),
         item(Some(Panel::Name), readings.name.as_str(), left),
         item(None, note, left),
         item(Some(Panel::Figures), readings.figures.as_str(), right),

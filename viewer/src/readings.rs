@@ -13,6 +13,8 @@ pub const STAGES: [&str; 5] = ["capture", "network", "wait", "decode", "present"
 pub struct Readings {
     /// Stream, link state and time of day, in a line.
     pub name: String,
+    /// Stream, link state and age, in a short line.
+    pub caption: String,
     /// Lines of statistics.
     pub statistics: String,
     /// What a frame spent in each of [`STAGES`], the mean of the last second; all zero when no new frame was shown.

@@ -1,4 +1,4 @@
-//! The window: the newest scene of a [`SceneSlot`] on a screen, and a person's keys.
+//! The window: the newest scenes of one or several [`SceneSlot`]s on a screen, and a person's keys.
 //!
 //! | key | |
 //! |---|---|
@@ -15,6 +15,8 @@
 //! | `i` | statistics over the picture |
 //! | `n` | figures in a corner of the picture |
 //! | `t` | stream, state and time of day |
+//! | `c` | stream, state and age in short |
+//! | `1` to `9` | one of several tiles alone, and all again; `0` all |
 //! | `h`, `?` | the keys |
 //! | Left, Right | the stream before or after the present one |
 //! | `l` | the streams that there are |
@@ -32,6 +34,7 @@ use crate::scene::SceneSlot;
 use crate::view::View;
 
 mod app;
+mod grid;
 mod history;
 mod monitor;
 mod place;
@@ -39,7 +42,9 @@ mod pointer;
 mod screen;
 mod snapshot;
 mod tile;
+mod tiles;
 
+pub use grid::{Grid, GridError, MAX_TILES};
 pub use monitor::{Monitor, NoSuchMonitor};
 pub use place::{WindowPlace, WindowPlaceError};
 pub(crate) use snapshot::write_whole;
@@ -59,6 +64,8 @@ pub struct Options {
     pub snapshots: PathBuf,
     /// The size and place of the window when it is not in full screen.
     pub place: Option<WindowPlace>,
+    /// Columns and rows of tiles.
+    pub grid: (usize, usize),
     /// How pictures are shown at first.
     pub view: View,
     /// What is drawn over the picture at first.
@@ -100,15 +107,16 @@ pub enum Step {
 
 /// What a window tells the program. It runs between two frames, so each call must be short.
 pub trait Handler {
-    /// The pixels of a frame were handed to the display server at `at`; called once for each frame.
-    fn presented(&mut self, id: FrameId, at: Time);
+    /// The pixels of a frame of this tile were handed to the display server at `at`; called once for each frame.
+    fn presented(&mut self, tile: usize, id: FrameId, at: Time);
 
-    /// A person asks for another stream, or which there are.
-    fn step(&mut self, step: Step);
+    /// A person asks for another stream on this tile, or which there are.
+    fn step(&mut self, tile: usize, step: Step);
 }
 
-/// Shows each scene of `scenes` within one frame's time, until a person ends it or `scenes` is closed. A screen never
-/// shows parts of two scenes: it is a picture with its proportions kept, or a card with the words of a message.
+/// Shows each scene of each slot within one frame's time, until a person ends it or one of them is closed. Each slot has a
+/// tile, which never shows parts of two scenes: it is a picture with its proportions kept, or a card with the words of a
+/// message.
 ///
 /// Must be called on the main thread, and once in a process: winit demands it.
 ///
@@ -116,7 +124,7 @@ pub trait Handler {
 /// See [`WindowError`].
 pub fn run(
     options: &Options,
-    scenes: &SceneSlot,
+    slots: &[&SceneSlot],
     handler: &mut dyn Handler,
 ) -> Result<(), WindowError> {
     let event_loop = EventLoop::with_user_event().build().map_err(|error| {
@@ -125,9 +133,12 @@ pub fn run(
         WindowError::NoDisplay
     })?;
     let proxy = event_loop.create_proxy();
-    // An event loop that has ended needs no waking.
-    scenes.set_waker(move || drop(proxy.send_event(app::SceneWaits)));
-    let mut app = app::App::new(options, scenes, handler);
+    for scenes in slots {
+        let proxy = proxy.clone();
+        // An event loop that has ended needs no waking.
+        scenes.set_waker(move || drop(proxy.send_event(app::SceneWaits)));
+    }
+    let mut app = app::App::new(options, slots, handler);
     let ended = event_loop.run_app(&mut app);
 
     match app.into_failure() {

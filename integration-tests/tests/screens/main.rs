@@ -5,6 +5,8 @@
 mod browser;
 mod cards;
 mod foreign_jpegs;
+mod grid;
+mod kiosk;
 mod stopped;
 mod streams;
 mod window;

@@ -4,11 +4,18 @@ use super::*;
 
 const PICTURE: Colour = 0x40_80_20;
 
-const ALL: [Panel; 4] = [Panel::Name, Panel::Statistics, Panel::Figures, Panel::Help];
+const ALL: [Panel; 5] = [
+    Panel::Caption,
+    Panel::Name,
+    Panel::Statistics,
+    Panel::Figures,
+    Panel::Help,
+];
 
 fn readings() -> Readings {
     Readings {
         name: "lobby  live  14:05:23 UTC".into(),
+        caption: "lobby  live  8 ms".into(),
         statistics: "30.0 fps  age 4.1 ms (p50 4.3, p99 8.2)\n25.6 Mbit/s  lost 12\nrelay".into(),
         stages: [4, 12, 1, 21, 9].map(|tenths| Duration::from_micros(100 * tenths)),
         minute: (0..60)
@@ -44,8 +51,8 @@ fn no_panel_lies_over_another_or_over_what_is_taken_or_outside() {
         (300, 900),
         (3840, 2160),
     ] {
-        for chosen in 0..16 {
-            let panels: Vec<Panel> = (0..4)
+        for chosen in 0..32 {
+            let panels: Vec<Panel> = (0..ALL.len())
                 .filter(|bit| chosen >> bit & 1 == 1)
                 .map(|bit| ALL[bit])
                 .collect();

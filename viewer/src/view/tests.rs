@@ -55,6 +55,8 @@ fn what_is_under_the_pointer_stays_there_while_it_is_enlarged() {
             let (area, crop) = view.place(SIZE, FRAME);
             crop.left + (point.0 - area.x as f64) / area.width as f64 * crop.width
         };
+        // Smaller than the screen, it lies in the middle.
+        view.zoom(2.0, point, SIZE, FRAME);
         let before = under(&view);
         for _ in 0..9 {
             view.zoom(1.25, point, SIZE, FRAME);
@@ -84,7 +86,7 @@ fn an_enlarged_picture_is_dragged_to_its_edges_and_not_beyond() {
 
     view.drag((1e6, -1e6), SIZE, FRAME);
     let after = view.place(SIZE, FRAME).1;
-    assert_eq!(after.left, 0.0);
+    assert!(after.left.abs() < 0.01);
     assert!((after.top + after.height - 480.0).abs() < 0.01);
     view.drag((-60.0, 0.0), SIZE, FRAME);
     assert!(view.place(SIZE, FRAME).1.left > 5.0);

@@ -32,6 +32,7 @@ impl Identity {
         let is_silent = statistics.summary.silence.is_some();
         Readings {
             name: format!("{stream}  {state}  {}", time_of_day(now)),
+            caption: caption(&stream, statistics),
             statistics: self.statistics(statistics),
             stages: if is_silent {
                 Default::default()
@@ -71,6 +72,16 @@ impl Identity {
             let _ = write!(text, "\n{}", path_text(path));
         }
         text
+    }
+}
+
+fn caption(stream: &str, statistics: &Statistics) -> String {
+    let state = statistics.link_state.word();
+    let second = &statistics.summary;
+    match (second.silence, second.age) {
+        (Some(silence), _) => format!("{stream}  {state}  {}", length(silence)),
+        (None, Some(age)) => format!("{stream}  {state}  {:.0} ms", millis(age)),
+        (None, None) => format!("{stream}  {state}"),
     }
 }
 
@@ -188,6 +199,7 @@ mod tests {
         assert_eq!(readings.statistics, lines);
         assert_eq!(readings.stages[4], Duration::from_millis(5));
         assert!(readings.name.starts_with("lobby  connecting  "));
+        assert_eq!(readings.caption, "lobby  connecting  8 ms");
 
         statistics.losses.link = 2;
         statistics.losses.superseded = 3;
@@ -210,6 +222,7 @@ mod tests {
                 .starts_with("no new picture for 1 min 30 s\n")
         );
         assert_eq!(readings.stages, [Duration::ZERO; 5]);
+        assert_eq!(readings.caption, "lobby  connecting  1 min 30 s");
     }
 
     #[test]

@@ -16,14 +16,13 @@ use fanlight_proto::message::FrameId;
 
 use super::canary::CanarySelection;
 use super::detection_queue::DetectionQueue;
-use super::streams::Streams;
 use crate::marker::Marker;
 use crate::record::{Plan, Recorder, Recording, Sample};
 use crate::scene::{Scene, SceneSlot, Shown};
 use crate::stats::{Clock, Counters, FrameInfo, Presented};
 use crate::trace::FrameLine;
 use crate::track::{Frame, TrackerPool, Tracking};
-use crate::window::{Handler, MARKER_LINGERS, Step, write_whole};
+use crate::window::{MARKER_LINGERS, write_whole};
 
 /// Longest wait for a scene when there is no window.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -37,7 +36,6 @@ pub(super) struct Presenter {
     recorder: Option<Recorded>,
     detection_queue: Arc<DetectionQueue>,
     canary: Option<Arc<CanarySelection>>,
-    streams: Option<Streams>,
 }
 
 /// The recording, and where it takes what is drawn over the picture from.
@@ -91,7 +89,6 @@ impl Presenter {
             detection_queue: Arc::default(),
             canary: None,
             recorder: None,
-            streams: None,
         })
     }
 
@@ -108,11 +105,6 @@ impl Presenter {
     /// The queue of detections on their way to the socket thread.
     pub(super) const fn detection_queue(&self) -> &Arc<DetectionQueue> {
         &self.detection_queue
-    }
-
-    /// Sets what steps through the streams of the relay.
-    pub(super) fn set_streams(&mut self, streams: Streams) {
-        self.streams = Some(streams);
     }
 
     /// Sets where to say which canary the frames shown name.
@@ -181,7 +173,7 @@ impl Presenter {
 
             if let Some(Scene::Picture(shown)) = &scene {
                 show(shown)?;
-                self.on_presented(shown.id, clock::now());
+                self.presented(shown.id, clock::now());
             }
 
             scene.into_iter().for_each(|scene| scenes.recycle(scene));
@@ -192,7 +184,7 @@ impl Presenter {
     }
 
     /// Handles a frame that is on the screen since `at`.
-    fn on_presented(&mut self, id: FrameId, at: Time) {
+    pub(super) fn presented(&mut self, id: FrameId, at: Time) {
         let clock = Clock {
             id: self.clock_id,
             wall_offset_ns: clock::wall_offset_ns(),
@@ -252,17 +244,5 @@ impl Presenter {
 
         write_whole(path, jpeg)?;
         Ok(true)
-    }
-}
-
-impl Handler for Presenter {
-    fn presented(&mut self, id: FrameId, at: Time) {
-        self.on_presented(id, at);
-    }
-
-    fn step(&mut self, step: Step) {
-        if let Some(streams) = &self.streams {
-            streams.step(step, self.counters.stream());
-        }
     }
 }

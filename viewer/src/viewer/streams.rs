@@ -25,16 +25,35 @@ const LIST_LINGERS: Duration = Duration::from_secs(10);
 /// Streams that the list shows: more have no room on a screen.
 const MAX_LISTED: usize = 24;
 
-/// The stream that was chosen and not yet taken.
+/// The stream that was chosen.
 #[derive(Debug, Default)]
-pub(super) struct StreamChoice {
-    chosen: Mutex<Option<StreamName>>,
+pub(super) struct StreamChoice(Mutex<Choice>);
+
+#[derive(Debug, Default)]
+struct Choice {
+    latest: Option<StreamName>,
+    is_taken: bool,
 }
 
 impl StreamChoice {
+    /// Has the socket's thread ask for `stream`.
+    pub(super) fn choose(&self, stream: StreamName) {
+        *self.0.lock() = Choice {
+            latest: Some(stream),
+            is_taken: false,
+        };
+    }
+
     /// The stream to show from now on, once for each choice.
     pub(super) fn take(&self) -> Option<StreamName> {
-        self.chosen.lock().take()
+        let mut choice = self.0.lock();
+        let is_taken = std::mem::replace(&mut choice.is_taken, true);
+        choice.latest.clone().filter(|_| !is_taken)
+    }
+
+    /// The latest choice, taken or not.
+    fn latest(&self) -> Option<StreamName> {
+        self.0.lock().latest.clone()
     }
 }
 
@@ -52,12 +71,15 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    /// Asks the relay for its streams and takes a step from `shown`, unless it is being asked already.
+    /// Asks the relay for its streams and takes a step from the latest choice or, before there is one, from `shown`; unless
+    /// it is being asked already.
     pub(super) fn step(&self, step: Step, shown: Option<StreamName>) {
         if self.asking.swap(true, Ordering::AcqRel) {
             return;
         }
 
+        // Statistics learn of a choice a little later.
+        let shown = self.choice.latest().or(shown);
         let this = self.clone();
         let thread = thread::Builder::new().name("streams".to_owned());
         if let Err(error) = thread.spawn(move || this.ask(step, shown.as_ref())) {
@@ -67,13 +89,15 @@ impl Streams {
     }
 
     fn ask(self, step: Step, shown: Option<&StreamName>) {
-        let (note, lingers) = match listing::streams(&self.route, self.name, &self.shutdown) {
+        let answer = listing::streams(&self.route, self.name, &self.shutdown);
+        // Whoever sees the other stream may take the next step.
+        self.asking.store(false, Ordering::Release);
+        let (note, lingers) = match answer {
             Ok((streams, _)) => taken(step, &streams, shown, &self.choice),
             Err(error) => (format!("{error:#}"), NAME_LINGERS),
         };
 
         self.scenes.set_note(note, lingers);
-        self.asking.store(false, Ordering::Release);
     }
 }
 
@@ -94,7 +118,7 @@ fn taken(
     match stepped(step, &names, shown) {
         Some(name) => {
             let note = format!("stream {name}");
-            *choice.chosen.lock() = Some(name);
+            choice.choose(name);
             (note, NAME_LINGERS)
         }
         None => ("the relay has no other stream".to_owned(), NAME_LINGERS),
@@ -182,6 +206,7 @@ mod tests {
         assert_eq!(text, "stream gate");
         assert_eq!(choice.take(), names("gate").pop());
         assert_eq!(choice.take(), None);
+        assert_eq!(choice.latest(), names("gate").pop());
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 
+use fanlight_daemon::Shutdown;
+use fanlight_proto::clock::Time;
 use fanlight_proto::frame_barcode::FrameBarcode;
 use fanlight_proto::handshake::ViewerAccess;
 use fanlight_proto::message::FrameId;

@@ -14,11 +14,11 @@ use winit::window::WindowId;
 use super::pointer::Pointer;
 use super::screen::Screen;
 use super::tile::{Seek, Tile};
+use super::tiles::Tiles;
 use super::{Handler, Options, Step, WindowError, snapshot};
 use crate::canvas::{Canvas, Painter};
 use crate::overlay::{self, Panel};
 use crate::picture::Picture;
-use crate::readings::length_with_tenths;
 use crate::scene::SceneSlot;
 use crate::view::View;
 
@@ -51,13 +51,14 @@ pub(super) struct App<'a> {
     options: &'a Options,
     handler: &'a mut dyn Handler,
     screen: Option<Screen>,
-    tile: Tile<'a>,
+    tiles: Tiles<'a>,
     titled: Option<StreamName>,
     painter: Painter,
     panels: Vec<Panel>,
     pointer: Pointer,
     identifies_until: Option<Time>,
-    note: Option<(String, Time)>,
+    /// Words on a tile, and until when.
+    note: Option<(usize, String, Time)>,
     hide_cursor_at: Option<Time>,
     /// When to see whether the window is on the screen, and how often that was done.
     look_at: Option<Time>,
@@ -68,14 +69,14 @@ pub(super) struct App<'a> {
 impl<'a> App<'a> {
     pub(super) fn new(
         options: &'a Options,
-        scenes: &'a SceneSlot,
+        slots: &[&'a SceneSlot],
         handler: &'a mut dyn Handler,
     ) -> Self {
         Self {
             options,
             handler,
             screen: None,
-            tile: Tile::new(scenes, options.view),
+            tiles: Tiles::new(slots, options.grid, options.view),
             titled: None,
             painter: Painter::default(),
             panels: options.panels.clone(),
@@ -99,55 +100,97 @@ impl<'a> App<'a> {
         event_loop.exit();
     }
 
-    /// Draws the newest scene and tells the handler of a frame that was not on the screen before.
+    /// Draws what has changed, and tells the handler of frames that were not on the screen before.
     fn draw(&mut self) -> Result<(), WindowError> {
         let Some(mut screen) = self.screen.take() else {
             return Ok(());
         };
 
-        let fresh = self.tile.take_scene();
-        if let Some(shown) = self.tile.shown().filter(|_| fresh.is_some())
-            && self.titled.as_ref() != Some(&shown.stream)
-        {
-            screen.set_title(&format!("{} — Fanlight", shown.stream));
-            self.titled = Some(shown.stream.clone());
-        }
-
-        let drawn = screen.draw(|canvas| self.paint(canvas));
+        self.tiles.refresh(!self.panels.is_empty());
+        self.set_title(&screen);
+        let drawn = screen.draw(|canvas, age| self.paint(canvas, age));
         self.screen = Some(screen);
-        if let (true, Some(id)) = (drawn?, fresh) {
-            self.handler.presented(id, clock::now());
+
+        if drawn? {
+            self.tiles.on_drawn();
+            let now = clock::now();
+            for (at, tile) in self.tiles.iter_mut() {
+                if let Some(id) = tile.take_fresh() {
+                    self.handler.presented(at, id, now);
+                }
+            }
         }
 
         Ok(())
     }
 
-    /// Draws all that is to be seen.
-    fn paint(&mut self, canvas: &mut Canvas<'_>) {
-        let note = self.words();
-        let taken = self.tile.paint(canvas, &mut self.painter);
-        if self.tile.is_paused() {
-            overlay::frame(canvas);
+    /// Names the window after the stream that fills it.
+    fn set_title(&mut self, screen: &Screen) {
+        if let Some(shown) = self.tiles.only_shown()
+            && self.titled.as_ref() != Some(&shown.stream)
+        {
+            screen.set_title(&format!("{} — Fanlight", shown.stream));
+            self.titled = Some(shown.stream.clone());
         }
+    }
 
-        let readings = self.tile.scenes().readings();
-        let font = &mut self.painter.font;
-        overlay::draw(canvas, font, &self.panels, &readings, &note, &taken);
-        if self.identifies_until.is_some() {
+    /// Draws all that has changed on a canvas with the pixels of `age` drawings ago.
+    fn paint(&mut self, canvas: &mut Canvas<'_>, age: u8) {
+        let identifies = self.identifies_until.is_some();
+        // Its ground would become darker with each drawing.
+        let age = if identifies { 0 } else { age };
+        let point = self.pointer.at();
+        let Self {
+            tiles,
+            painter,
+            panels,
+            note,
+            ..
+        } = self;
+
+        tiles.paint(canvas, age, |canvas, at, tile| {
+            let note = note.as_ref().filter(|(tile, ..)| *tile == at);
+            let words = tile.words(note.map(|(_, text, _)| text.as_str()), point);
+            let taken = tile.paint(canvas, painter);
+            let font = &mut painter.font;
+            overlay::draw(canvas, font, panels, tile.readings(), &words, &taken);
+        });
+
+        if identifies {
+            let readings = tiles.get(0).readings();
+            let font = &mut painter.font;
             overlay::announce(canvas, font, &readings.screen, &readings.address);
         }
     }
 
-    /// What stands over the picture beside the panels: that it is stopped, a note, and the pixel under the pointer.
-    fn words(&self) -> String {
-        let paused = self.tile.paused_at().map(|ago| match ago {
-            Duration::ZERO => "PAUSED: this is not live".to_owned(),
-            ago => format!("PAUSED, {} back: this is not live", length_with_tenths(ago)),
-        });
-        let note = self.note.as_ref().map(|(text, _)| text.clone());
-        let pixel = self.tile.pixel_text(self.pointer.at());
-        let words: Vec<String> = [paused, note, pixel].into_iter().flatten().collect();
-        words.join("\n")
+    /// Gives each tile its place.
+    fn lay_out(&mut self) {
+        if let Some(screen) = &self.screen {
+            let (width, height) = screen.size();
+            self.tiles.lay_out((width as usize, height as usize));
+        }
+        self.request_redraw();
+    }
+
+    /// Has a tile fill the window, or all seen again.
+    fn toggle_full_tile(&mut self, number: &str) {
+        let number: usize = number.parse().unwrap_or_default();
+        self.tiles.toggle_full(number.checked_sub(1));
+        self.titled = None;
+        if let Some(screen) = &self.screen {
+            screen.set_title(&self.options.title);
+        }
+        self.request_redraw();
+    }
+
+    /// The tile that keys are for.
+    fn current(&self) -> usize {
+        self.tiles.at(self.pointer.at())
+    }
+
+    fn current_tile(&mut self) -> &mut Tile<'a> {
+        let at = self.current();
+        self.tiles.get(at)
     }
 
     fn on_key(&mut self, event_loop: &ActiveEventLoop, key: &Key) {
@@ -160,7 +203,8 @@ impl<'a> App<'a> {
             Key::Character("n" | "N") => self.toggle(Panel::Figures),
             Key::Character("t" | "T") => self.toggle(Panel::Name),
             Key::Character("h" | "H" | "?") => self.toggle(Panel::Help),
-            Key::Character("l" | "L") => self.handler.step(Step::List),
+            Key::Character("c" | "C") => self.toggle(Panel::Caption),
+            Key::Character("l" | "L") => self.handler.step(self.current(), Step::List),
             Key::Named(NamedKey::ArrowRight) => self.step(Step::Next),
             Key::Named(NamedKey::ArrowLeft) => self.step(Step::Previous),
             Key::Named(NamedKey::Space) | Key::Character(" ") => self.pause_or_resume(),
@@ -170,6 +214,9 @@ impl<'a> App<'a> {
             Key::Character("w" | "W") => {
                 self.identifies_until = Some(clock::now() + IDENTITY_LINGERS);
                 self.request_redraw();
+            }
+            Key::Character(key) if key.bytes().all(|byte| byte.is_ascii_digit()) => {
+                self.toggle_full_tile(key);
             }
             _ => self.on_repeated_key(key),
         }
@@ -189,41 +236,46 @@ impl<'a> App<'a> {
     }
 
     fn step(&mut self, step: Step) {
-        self.tile.resume();
-        self.handler.step(step);
+        let at = self.current();
+        self.tiles.get(at).resume();
+        self.handler.step(at, step);
         self.request_redraw();
     }
 
     fn pause_or_resume(&mut self) {
-        if self.tile.is_paused() {
-            self.tile.resume();
+        let tile = self.current_tile();
+        if tile.is_paused() {
+            tile.resume();
         } else {
-            self.tile.pause();
+            tile.pause();
         }
         self.request_redraw();
     }
 
     fn seek(&mut self, seek: Seek) {
-        self.tile.seek(seek);
+        self.current_tile().seek(seek);
         self.request_redraw();
     }
 
     fn change_view(&mut self, change: impl FnOnce(&mut View)) {
-        self.tile.change_view(change);
+        self.current_tile().change_view(change);
         self.request_redraw();
     }
 
     fn zoom(&mut self, factor: f64) {
-        self.tile.zoom(factor, self.pointer.at());
+        let at = self.pointer.at();
+        self.current_tile().zoom(factor, at);
         self.request_redraw();
     }
 
     fn on_pointer(&mut self, to: (f64, f64)) {
         self.show_cursor_for_a_while();
-        if let Some(by) = self.pointer.moved(to) {
-            self.tile.drag(by);
+        let by = self.pointer.moved(to);
+        let tile = self.current_tile();
+        if let Some(by) = by {
+            tile.drag(by);
         }
-        if self.tile.is_enlarged() {
+        if tile.is_enlarged() {
             self.request_redraw();
         }
     }
@@ -262,13 +314,11 @@ impl<'a> App<'a> {
     /// Saves the picture as it was received.
     fn save_snapshot(&mut self) {
         let folder = &self.options.snapshots;
-        match self.tile.shown() {
-            None => self.show_note("there is no picture to save".to_owned(), NOTE_LINGERS),
-            Some(shown) => {
-                let note = snapshot::told(folder, snapshot::save(folder, shown));
-                self.show_note(note, NOTE_LINGERS);
-            }
-        }
+        let note = match self.current_tile().shown() {
+            None => "there is no picture to save".to_owned(),
+            Some(shown) => snapshot::told(folder, snapshot::save(folder, shown)),
+        };
+        self.show_note(self.current(), note, NOTE_LINGERS);
     }
 
     /// Saves what is on the screen.
@@ -277,14 +327,14 @@ impl<'a> App<'a> {
         let (width, height) = screen.size();
         let mut picture = Picture::new(width, height);
         let size = picture.size();
-        self.paint(&mut Canvas::new(picture.pixels_mut(), size.0, size.1));
+        self.paint(&mut Canvas::new(picture.pixels_mut(), size.0, size.1), 0);
         let folder = &self.options.snapshots;
         let note = snapshot::told(folder, snapshot::save_screen(folder, &picture));
-        self.show_note(note, NOTE_LINGERS);
+        self.show_note(self.current(), note, NOTE_LINGERS);
     }
 
-    fn show_note(&mut self, text: String, lingers: Duration) {
-        self.note = Some((text, clock::now() + lingers));
+    fn show_note(&mut self, tile: usize, text: String, lingers: Duration) {
+        self.note = Some((tile, text, clock::now() + lingers));
         self.request_redraw();
     }
 
@@ -296,7 +346,9 @@ impl<'a> App<'a> {
             .then(|| clock::now() + CURSOR_LINGERS);
     }
 
-    fn request_redraw(&self) {
+    /// Has all tiles drawn anew.
+    fn request_redraw(&mut self) {
+        self.tiles.touch();
         if let Some(screen) = &self.screen {
             screen.request_redraw();
         }
@@ -311,7 +363,7 @@ impl<'a> App<'a> {
             }
         }
 
-        if self.note.as_ref().is_some_and(|(_, until)| *until <= now) {
+        if self.note.as_ref().is_some_and(|(.., until)| *until <= now) {
             self.note = None;
             self.request_redraw();
         }
@@ -325,7 +377,7 @@ impl<'a> App<'a> {
             self.look_for_the_window(now);
         }
 
-        let until = self.note.as_ref().map(|(_, until)| *until);
+        let until = self.note.as_ref().map(|(.., until)| *until);
         [
             self.hide_cursor_at,
             until,
@@ -358,24 +410,29 @@ impl ApplicationHandler<SceneWaits> for App<'_> {
                 self.screen = Some(screen);
                 self.look_at = Some(clock::now() + OPENING_TAKES);
                 self.show_cursor_for_a_while();
-                self.request_redraw();
+                self.lay_out();
             }
             Err(failure) => self.fail(event_loop, failure),
         }
     }
 
     fn user_event(&mut self, event_loop: &ActiveEventLoop, _: SceneWaits) {
-        let scenes = self.tile.scenes();
-        if scenes.is_closed() {
-            event_loop.exit();
+        let mut told = None;
+        for (at, tile) in self.tiles.iter_mut() {
+            if tile.scenes().is_closed() {
+                event_loop.exit();
+            }
+            if let Some((text, lingers)) = tile.scenes().take_note() {
+                told = Some((at, text, lingers));
+            }
         }
-        if let Some((text, lingers)) = scenes.take_note() {
-            self.show_note(text, lingers);
+
+        if let Some((at, text, lingers)) = told {
+            self.show_note(at, text, lingers);
         }
-        // Panels age also while no frame comes, and a card has a clock.
-        let is_card = self.tile.shown().is_none();
-        if scenes.has_scene() || is_card || !self.panels.is_empty() {
-            self.request_redraw();
+        let is_stale = self.tiles.is_stale(!self.panels.is_empty());
+        if let Some(screen) = self.screen.as_ref().filter(|_| is_stale) {
+            screen.request_redraw();
         }
     }
 
@@ -387,11 +444,7 @@ impl ApplicationHandler<SceneWaits> for App<'_> {
                     self.fail(event_loop, failure);
                 }
             }
-            WindowEvent::Resized(size) => {
-                self.tile
-                    .set_size((size.width as usize, size.height as usize));
-                self.request_redraw();
-            }
+            WindowEvent::Resized(_) => self.lay_out(),
             WindowEvent::CursorMoved { position, .. } => self.on_pointer(position.into()),
             WindowEvent::MouseInput {
                 state,

@@ -1,6 +1,7 @@
 //! What a window shows of one stream: its scene, how that lies there, and the past while a person looks at it. The window's
 //! thread owns it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fanlight_daemon::clock;
@@ -11,7 +12,9 @@ use crate::canvas::{Area, Canvas, Painter};
 use crate::card;
 use crate::decode::Decoder;
 use crate::marker::{self, Marker, Span};
+use crate::overlay;
 use crate::picture::Picture;
+use crate::readings::{Readings, length_with_tenths};
 use crate::scene::{Card, Scene, SceneSlot, Shown};
 use crate::view::View;
 
@@ -36,8 +39,14 @@ pub(super) struct Tile<'a> {
     scenes: &'a SceneSlot,
     scene: Scene,
     view: View,
-    /// Pixels (width, height) that it has on the screen.
-    size: (usize, usize),
+    /// Where it lies in the window; without pixels while it is not seen.
+    area: Area,
+    /// What its panels say at present.
+    readings: Arc<Readings>,
+    /// The frame that was taken and of which the handler does not know yet that it is on the screen.
+    fresh: Option<FrameId>,
+    /// The number of the drawing with which it last changed.
+    changed: u64,
     history: History,
     /// Which frame of the history is shown while the picture is stopped.
     paused: Option<usize>,
@@ -54,7 +63,10 @@ impl<'a> Tile<'a> {
                 ..Card::default()
             }),
             view,
-            size: (0, 0),
+            area: Area::default(),
+            readings: scenes.readings(),
+            fresh: None,
+            changed: 0,
             history: History::default(),
             paused: None,
             decoder: Decoder::new(),
@@ -74,27 +86,80 @@ impl<'a> Tile<'a> {
         }
     }
 
-    /// Sets how many pixels it has.
-    pub(super) fn set_size(&mut self, size: (usize, usize)) {
-        self.size = size;
-        self.set_target();
+    /// Where it lies in the window.
+    pub(super) const fn area(&self) -> Area {
+        self.area
     }
 
-    /// Takes the newest scene if there is one; returns the identity of its frame. A stopped picture takes none.
-    pub(super) fn take_scene(&mut self) -> Option<FrameId> {
-        if self.paused.is_some() {
-            return None;
+    /// Whether it is seen.
+    pub(super) const fn is_visible(&self) -> bool {
+        self.area.width > 0 && self.area.height > 0
+    }
+
+    /// Whether a point of the window lies in it.
+    pub(super) fn contains(&self, at: (f64, f64)) -> bool {
+        let (x, y) = self.within(at);
+        let is_within = |along: f64, length: usize| (0.0..length as f64).contains(&along);
+        is_within(x, self.area.width) && is_within(y, self.area.height)
+    }
+
+    /// Puts it there in the window; an area without pixels hides it.
+    pub(super) fn set_area(&mut self, area: Area) {
+        self.area = area;
+        self.set_target();
+        self.decode_past();
+    }
+
+    /// What its panels say.
+    pub(super) fn readings(&self) -> &Readings {
+        &self.readings
+    }
+
+    /// Notes that drawing `number` has to draw it anew.
+    pub(super) const fn touch(&mut self, number: u64) {
+        self.changed = number;
+    }
+
+    /// Whether it has changed since drawing `number`.
+    pub(super) const fn changed_since(&self, number: u64) -> bool {
+        self.changed > number
+    }
+
+    /// Whether [`Tile::refresh`] would find something new.
+    pub(super) fn is_stale(&self, has_panels: bool) -> bool {
+        let says_more = has_panels || self.shown().is_none();
+        let has_scene = self.paused.is_none() && self.scenes.has_scene();
+        self.is_visible()
+            && (has_scene || says_more && !Arc::ptr_eq(&self.readings, &self.scenes.readings()))
+    }
+
+    /// Takes what is new for drawing `number`: readings, and the newest scene unless the picture is stopped.
+    pub(super) fn refresh(&mut self, number: u64, has_panels: bool) {
+        if !self.is_stale(has_panels) {
+            return;
         }
 
-        let scene = self.scenes.take()?;
+        self.readings = self.scenes.readings();
+        self.touch(number);
+        if self.paused.is_none()
+            && let Some(scene) = self.scenes.take()
+        {
+            self.replace(scene);
+            if let Scene::Picture(shown) = &self.scene {
+                self.history.push(clock::now(), shown);
+                self.fresh = Some(shown.id);
+            }
+        }
+    }
+
+    fn replace(&mut self, scene: Scene) {
         self.scenes
             .recycle(std::mem::replace(&mut self.scene, scene));
-        let Scene::Picture(shown) = &self.scene else {
-            return None;
-        };
+    }
 
-        self.history.push(clock::now(), shown);
-        Some(shown.id)
+    /// The frame that is on the screen for the first time.
+    pub(super) fn take_fresh(&mut self) -> Option<FrameId> {
+        self.fresh.take()
     }
 
     pub(super) const fn is_paused(&self) -> bool {
@@ -131,7 +196,7 @@ impl<'a> Tile<'a> {
     }
 
     /// How long before the picture was stopped the frame on the screen was shown; none while it is live.
-    pub(super) fn paused_at(&self) -> Option<Duration> {
+    fn paused_at(&self) -> Option<Duration> {
         let past = self.history.get(self.paused?)?;
         let newest = self.history.get(self.history.len() - 1)?;
         Some(newest.at.saturating_since(past.at))
@@ -162,15 +227,13 @@ impl<'a> Tile<'a> {
             return;
         }
 
-        let scene = Scene::Picture(Shown {
+        self.replace(Scene::Picture(Shown {
             stream,
             id,
             picture,
             rate_millihertz,
             jpeg,
-        });
-        self.scenes
-            .recycle(std::mem::replace(&mut self.scene, scene));
+        }));
     }
 
     /// Changes how pictures are shown.
@@ -180,16 +243,31 @@ impl<'a> Tile<'a> {
         self.decode_past();
     }
 
-    /// Says how large pictures need to be.
+    /// Says how large pictures need to be; as small as can be while they are not seen.
     fn set_target(&self) {
-        let (width, height) = self.size;
-        let target = self.view.target((width as u32, height as u32));
+        let (width, height) = self.size();
+        let target = if self.is_visible() {
+            self.view.target((width as u32, height as u32))
+        } else {
+            Some((1, 1))
+        };
         self.scenes.set_target(target);
     }
 
-    /// Enlarges by `factor` at the point `at` of the tile.
+    /// Pixels (width, height) that it has on the screen.
+    const fn size(&self) -> (usize, usize) {
+        (self.area.width, self.area.height)
+    }
+
+    /// The point `at` of the window, counted from the tile's upper left corner.
+    fn within(&self, at: (f64, f64)) -> (f64, f64) {
+        (at.0 - self.area.x as f64, at.1 - self.area.y as f64)
+    }
+
+    /// Enlarges by `factor` at the point `at` of the window.
     pub(super) fn zoom(&mut self, factor: f64, at: (f64, f64)) {
-        let frame = self.size;
+        let frame = self.size();
+        let at = self.within(at);
         if let Some(size) = self.seen_size() {
             self.change_view(|view| view.zoom(factor, at, size, frame));
         }
@@ -198,7 +276,8 @@ impl<'a> Tile<'a> {
     /// Moves the picture by so many pixels of the screen.
     pub(super) fn drag(&mut self, by: (f64, f64)) {
         if let Some(size) = self.seen_size() {
-            self.view.drag(by, size, self.size);
+            let frame = self.size();
+            self.view.drag(by, size, frame);
         }
     }
 
@@ -213,28 +292,40 @@ impl<'a> Tile<'a> {
         self.view.is_enlarged()
     }
 
-    /// Place and colour of the picture's pixel at the point `at` of the tile, for people; none unless it is enlarged.
+    /// Place and colour of the picture's pixel at the point `at` of the window, for people; none unless it is enlarged.
     pub(super) fn pixel_text(&self, at: (f64, f64)) -> Option<String> {
         let shown = self.shown().filter(|_| self.view.is_enlarged())?;
         let size = shown.picture.size();
-        let (x, y) = self.view.pixel_at(at, size, self.size)?;
+        let (x, y) = self.view.pixel_at(self.within(at), size, self.size())?;
         let colour = shown.picture.pixels().get(y * size.0 + x)? & 0xff_ff_ff;
         Some(format!("x {x}  y {y}  #{colour:06x}"))
     }
 
-    /// Draws picture or card. Returns where the words of a card are.
+    /// What stands over it beside the panels: that it is stopped, a note, and the pixel under the pointer.
+    pub(super) fn words(&self, note: Option<&str>, point: (f64, f64)) -> String {
+        let paused = self.paused_at().map(|ago| match ago {
+            Duration::ZERO => "PAUSED: this is not live".to_owned(),
+            ago => format!("PAUSED, {} back: this is not live", length_with_tenths(ago)),
+        });
+        let note = note.map(str::to_owned);
+        let pixel = self.pixel_text(point);
+        let words: Vec<String> = [paused, note, pixel].into_iter().flatten().collect();
+        words.join("\n")
+    }
+
+    /// Draws picture or card, and a frame around a picture that is not live. Returns where the words of a card are.
     pub(super) fn paint(&self, canvas: &mut Canvas<'_>, painter: &mut Painter) -> [Area; 2] {
         match &self.scene {
-            Scene::Message(card) => {
-                let readings = self.scenes.readings();
-                card::draw(canvas, &mut painter.font, card, &readings)
-            }
+            Scene::Message(card) => card::draw(canvas, &mut painter.font, card, &self.readings),
             Scene::Picture(shown) => {
                 let marker = self.scenes.marker().filter(|marker| {
                     let is_fresh = clock::now().saturating_since(marker.at) < MARKER_LINGERS;
                     is_fresh && marker.id.epoch == shown.id.epoch && !self.is_paused()
                 });
                 paint_picture(canvas, &shown.picture, &self.view, marker.as_ref(), painter);
+                if self.is_paused() {
+                    overlay::frame(canvas);
+                }
                 <[Area; 2]>::default()
             }
         }
@@ -276,107 +367,4 @@ pub(crate) fn paint_picture(
 }
 
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-
-    use super::*;
-    use crate::view::{Scaling, Turn};
-
-    /// A JPEG of one grey: `number` times ten.
-    fn grey(number: u64) -> Bytes {
-        let pixels = vec![number as u8 * 10; 16 * 16 * 4];
-        let image = turbojpeg::Image {
-            pixels: &pixels[..],
-            width: 16,
-            pitch: 64,
-            height: 16,
-            format: turbojpeg::PixelFormat::BGRX,
-        };
-        let jpeg = turbojpeg::compress(image, 95, turbojpeg::Subsamp::None).unwrap();
-        Bytes::copy_from_slice(&jpeg)
-    }
-
-    fn publish(scenes: &SceneSlot, number: u64) {
-        let jpeg = grey(number);
-        let mut picture = scenes.spare();
-        Decoder::new().decode(&jpeg, &mut picture).unwrap();
-        scenes.publish(Scene::Picture(Shown {
-            stream: "lobby".parse().unwrap(),
-            id: FrameId { epoch: 1, number },
-            picture,
-            rate_millihertz: 0,
-            jpeg,
-        }));
-    }
-
-    fn colour(tile: &Tile<'_>) -> u32 {
-        tile.shown().unwrap().picture.pixels()[0] & 0xff
-    }
-
-    #[test]
-    fn a_stopped_picture_goes_back_and_on_among_those_that_were_shown() {
-        let scenes = SceneSlot::new();
-        let mut tile = Tile::new(&scenes, View::default());
-        for number in 1..=4 {
-            publish(&scenes, number);
-            assert_eq!(tile.take_scene().unwrap().number, number);
-        }
-
-        tile.pause();
-        publish(&scenes, 5);
-        assert_eq!(tile.take_scene(), None);
-        let numbers = [-1, -1, 1, -9, 9].map(|by| {
-            tile.seek(Seek::Frames(by));
-            let number = tile.shown().unwrap().id.number;
-            assert!(u64::from(colour(&tile)).abs_diff(number * 10) <= 2);
-            number
-        });
-        assert_eq!(numbers, [3, 2, 3, 1, 4]);
-
-        tile.seek(Seek::Back);
-        assert_eq!(tile.shown().unwrap().id.number, 1);
-        assert!(tile.paused_at().unwrap() > Duration::ZERO);
-        tile.seek(Seek::Forward);
-        assert_eq!(tile.paused_at(), Some(Duration::ZERO));
-
-        tile.resume();
-        assert_eq!(tile.take_scene().unwrap().number, 5);
-        assert_eq!(tile.paused_at(), None);
-    }
-
-    #[test]
-    fn a_card_is_not_stopped_and_takes_the_next_scene() {
-        let scenes = SceneSlot::new();
-        let mut tile = Tile::new(&scenes, View::default());
-        tile.pause();
-        tile.seek(Seek::Frames(-1));
-        assert!(!tile.is_paused());
-
-        publish(&scenes, 1);
-        tile.take_scene();
-        scenes.publish(Scene::Message(Card::default()));
-        tile.take_scene();
-        tile.seek(Seek::Back);
-        assert!(!tile.is_paused());
-    }
-
-    #[test]
-    fn an_enlarged_picture_names_the_pixel_under_the_pointer_as_it_was_received() {
-        let scenes = SceneSlot::new();
-        let view = View::new(Scaling::Fit, Turn::Right, false);
-        let mut tile = Tile::new(&scenes, view);
-        tile.set_size((160, 160));
-        publish(&scenes, 3);
-        tile.take_scene();
-        assert_eq!(tile.pixel_text((1.0, 1.0)), None);
-
-        tile.zoom(2.0, (0.0, 0.0));
-        assert_eq!(scenes.target(), None);
-        // The upper left of what is turned to the right is the lower left as received.
-        let text = tile.pixel_text((1.0, 1.0)).unwrap();
-        assert!(text.starts_with("x 0  y 15  #"), "{text}");
-        let text = tile.pixel_text((1.0, 50.0)).unwrap();
-        assert!(text.starts_with("x 2  y 15  #"), "{text}");
-        assert_eq!(tile.pixel_text((200.0, 0.0)), None);
-    }
-}
+mod tests;

@@ -1,0 +1,136 @@
+//! Several streams on one screen.
+
+use fanlight_tests::TestEnv;
+use fanlight_tests::program::Program;
+use fanlight_tests::wait::{SOON, until};
+
+use super::window::display::{self, Display, Screenshot};
+
+const RED: u32 = 0xc0_20_20;
+const GREEN: u32 = 0x20_c0_20;
+pub(crate) const BLUE: u32 = 0x20_20_c0;
+
+/// The size of each source's pictures.
+const SIZE: (usize, usize) = (320, 240);
+
+/// The ground of a card.
+pub(crate) const CARD: u32 = 0x11_15_1c;
+
+/// A source whose pictures have one colour.
+pub(crate) fn source(
+    env: &TestEnv,
+    stream: &str,
+    colour: u32,
+    (width, height): (usize, usize),
+) -> Program {
+    let pixels: Vec<u8> = (0..width * height)
+        .flat_map(|_| colour.to_le_bytes())
+        .collect();
+    let image = turbojpeg::Image {
+        pixels: &pixels[..],
+        width,
+        pitch: 4 * width,
+        height,
+        format: turbojpeg::PixelFormat::BGRX,
+    };
+
+    let jpeg = turbojpeg::compress(image, 90, turbojpeg::Subsamp::None).unwrap();
+    let folder = env.path(&format!("{stream}-pictures"));
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("0.jpg"), &*jpeg).unwrap();
+    let source = env.source(stream).flags("--input files --rate 20");
+    source.flag("path", &folder).ready()
+}
+
+fn is_near(shot: &Screenshot, (x, y): (u32, u32), wanted: u32) -> bool {
+    let (found, wanted) = (shot.at(x, y).to_le_bytes(), wanted.to_le_bytes());
+    found
+        .into_iter()
+        .zip(wanted)
+        .all(|(a, b)| a.abs_diff(b) < 16)
+}
+
+/// Waits until the screen has these colours there.
+fn shows(display: &Display, what: &str, colours: &[((u32, u32), u32)]) {
+    until(what, SOON, || {
+        let shot = display.screenshot();
+        let all = colours.iter();
+        all.clone()
+            .all(|(at, colour)| is_near(&shot, *at, *colour))
+            .then_some(())
+    });
+}
+
+#[test]
+fn each_stream_of_a_grid_has_its_tile_and_a_lost_one_keeps_its_place() {
+    let Some(display) = Display::single(640, 480) else {
+        return;
+    };
+    let Some(()) = display::installed("xdotool") else {
+        return;
+    };
+
+    let env = TestEnv::new();
+    let _red = source(&env, "red", RED, SIZE);
+    let green = source(&env, "green", GREEN, SIZE);
+    let _blue = source(&env, "blue", BLUE, SIZE);
+    let endpoints = ["red", "green", "blue"].map(|name| env.ipc(name));
+    let _relay = env.relay(0, &endpoints).ready();
+    let viewer = env
+        .program("viewer")
+        .flag("relay", env.relay_address(0).to_string())
+        .flags("--grid 2x2 --stream red,green --stream blue --fullscreen")
+        .env("DISPLAY", display.name())
+        .env("WAYLAND_DISPLAY", "")
+        .start();
+
+    let tiles = [(159, 80), (480, 80), (159, 320), (480, 360)];
+    let all = [RED, GREEN, BLUE, 0];
+    let each = |colours: [u32; 4]| {
+        let each: Vec<_> = tiles.into_iter().zip(colours).collect();
+        each
+    };
+    shows(&display, "three tiles, and none", &each(all));
+
+    display.press("3", (320, 240));
+    let fills = [((320, 20), BLUE), ((10, 10), BLUE), ((630, 240), BLUE)];
+    shows(&display, "the third alone", &fills);
+    display.press("0", (320, 240));
+    shows(&display, "all of them again", &each(all));
+
+    green.kill();
+    let corner = ((325, 5), CARD);
+    let others = [(tiles[0], RED), corner, (tiles[2], BLUE)];
+    shows(&display, "a card in place of the second", &others);
+    display.screenshot().keep("grid");
+
+    let (exit, _) = viewer.stop();
+    assert_eq!(exit.code(), Some(0));
+}
+
+#[test]
+fn streams_that_are_named_are_shown_in_turn() {
+    let Some(display) = Display::single(320, 240) else {
+        return;
+    };
+
+    let env = TestEnv::new();
+    let _red = source(&env, "red", RED, SIZE);
+    let _blue = source(&env, "blue", BLUE, SIZE);
+    let _relay = env.relay(0, &[env.ipc("red"), env.ipc("blue")]).ready();
+    let _viewer = env
+        .program("viewer")
+        .flag("relay", env.relay_address(0).to_string())
+        .flags("--stream blue,red --cycle 1s --fullscreen")
+        .env("DISPLAY", display.name())
+        .env("WAYLAND_DISPLAY", "")
+        .start();
+
+    for (what, colour) in [
+        ("the first", BLUE),
+        ("the second", RED),
+        ("the first again", BLUE),
+    ] {
+        shows(&display, what, &[((160, 60), colour)]);
+    }
+}

@@ -1,0 +1,197 @@
+//! All tiles of a window: where they lie, which one fills it, and which have to be drawn. The window's thread owns them.
+
+use super::grid;
+use super::tile::Tile;
+use crate::canvas::{Area, BLACK, Canvas};
+use crate::scene::{SceneSlot, Shown};
+use crate::view::View;
+
+pub(super) struct Tiles<'a> {
+    tiles: Vec<Tile<'a>>,
+    /// Columns and rows.
+    shape: (usize, usize),
+    /// Pixels of the window.
+    size: (usize, usize),
+    /// The tile that fills the window; none: all are seen.
+    full: Option<usize>,
+    /// Drawings so far.
+    drawings: u64,
+    /// The drawing since which the tiles lie as they do: what lies beside them is black.
+    laid_out: u64,
+}
+
+impl<'a> Tiles<'a> {
+    /// One for each slot.
+    pub(super) fn new(slots: &[&'a SceneSlot], shape: (usize, usize), view: View) -> Self {
+        Self {
+            tiles: slots.iter().map(|scenes| Tile::new(scenes, view)).collect(),
+            shape,
+            size: (0, 0),
+            full: None,
+            drawings: 0,
+            laid_out: 0,
+        }
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut Tile<'a>)> {
+        self.tiles.iter_mut().enumerate()
+    }
+
+    /// # Panics
+    /// When there is no such tile.
+    pub(super) fn get(&mut self, at: usize) -> &mut Tile<'a> {
+        &mut self.tiles[at]
+    }
+
+    /// The tile that a person means who points there: the one that fills the window, or else the one under the pointer.
+    pub(super) fn at(&self, point: (f64, f64)) -> usize {
+        let under = self.tiles.iter().position(|tile| tile.contains(point));
+        self.full.or(under).unwrap_or(0)
+    }
+
+    /// The frame in the only tile that is seen.
+    pub(super) fn only_shown(&self) -> Option<&Shown> {
+        let only = self.full.or((self.tiles.len() == 1).then_some(0))?;
+        self.tiles.get(only)?.shown()
+    }
+
+    /// Gives each tile its place in a window of this size.
+    pub(super) fn lay_out(&mut self, size: (usize, usize)) {
+        self.size = size;
+        for (at, tile) in self.tiles.iter_mut().enumerate() {
+            tile.set_area(match self.full {
+                None => grid::area(at, self.shape, size),
+                Some(full) if full == at => grid::area(0, (1, 1), size),
+                Some(_) => Area::default(),
+            });
+        }
+        self.touch();
+        self.laid_out = self.drawings + 1;
+    }
+
+    /// Has a tile fill the window, or all seen again: when it does already, and for none.
+    pub(super) fn toggle_full(&mut self, at: Option<usize>) {
+        let at = at.filter(|at| *at < self.tiles.len() && self.tiles.len() > 1);
+        self.full = at.filter(|_| self.full != at);
+        self.lay_out(self.size);
+    }
+
+    /// Has all drawn anew.
+    pub(super) fn touch(&mut self) {
+        let drawing = self.drawings + 1;
+        self.tiles.iter_mut().for_each(|tile| tile.touch(drawing));
+    }
+
+    /// Whether any has something new to show.
+    pub(super) fn is_stale(&self, has_panels: bool) -> bool {
+        self.tiles.iter().any(|tile| tile.is_stale(has_panels))
+    }
+
+    /// Takes what is new for the next drawing.
+    pub(super) fn refresh(&mut self, has_panels: bool) {
+        let drawing = self.drawings + 1;
+        for tile in &mut self.tiles {
+            tile.refresh(drawing, has_panels);
+        }
+    }
+
+    /// The next drawing is on the screen.
+    pub(super) const fn on_drawn(&mut self) {
+        self.drawings += 1;
+    }
+
+    /// Has `paint` draw each tile that is seen and has changed, on a canvas with the pixels of `age` drawings ago; 0: it has
+    /// none that were shown, and all are drawn.
+    pub(super) fn paint(
+        &self,
+        canvas: &mut Canvas<'_>,
+        age: u8,
+        mut paint: impl FnMut(&mut Canvas<'_>, usize, &Tile<'a>),
+    ) {
+        let known = (self.drawings + 1).saturating_sub(age.into());
+        if age == 0 || self.laid_out > known {
+            canvas.fill(BLACK);
+        }
+
+        for (at, tile) in self.tiles.iter().enumerate() {
+            if tile.is_visible() && (age == 0 || tile.changed_since(known)) {
+                paint(&mut canvas.part(tile.area()), at, tile);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Which tiles are drawn.
+    fn drawn(tiles: &Tiles<'_>, age: u8) -> Vec<usize> {
+        drawn_on(tiles, age, &mut vec![7; 64 * 36])
+    }
+
+    fn drawn_on(tiles: &Tiles<'_>, age: u8, pixels: &mut [u32]) -> Vec<usize> {
+        let mut drawn = Vec::new();
+        let mut canvas = Canvas::new(pixels, 64, 36);
+        tiles.paint(&mut canvas, age, |_, at, _| drawn.push(at));
+        drawn
+    }
+
+    fn tiles<'a>(slots: &[&'a SceneSlot]) -> Tiles<'a> {
+        let mut tiles = Tiles::new(slots, (2, 2), View::default());
+        tiles.lay_out((64, 36));
+        tiles
+    }
+
+    #[test]
+    fn a_tile_is_drawn_when_it_has_changed_since_what_the_canvas_holds() {
+        let slots = [SceneSlot::new(), SceneSlot::new(), SceneSlot::new()];
+        let mut tiles = tiles(&slots.each_ref());
+        assert_eq!(drawn(&tiles, 0), [0, 1, 2]);
+        tiles.on_drawn();
+        assert_eq!(drawn(&tiles, 1), [0; 0]);
+        assert_eq!(drawn(&tiles, 2), [0, 1, 2]);
+
+        slots[1].set_readings(crate::readings::Readings {
+            caption: "hall".into(),
+            ..Default::default()
+        });
+        assert!(tiles.is_stale(true));
+        tiles.refresh(true);
+        assert!(!tiles.is_stale(true));
+        assert_eq!(drawn(&tiles, 1), [1]);
+        tiles.on_drawn();
+        assert_eq!(drawn(&tiles, 1), [0; 0]);
+        assert_eq!(drawn(&tiles, 2), [1]);
+        tiles.touch();
+        assert_eq!(drawn(&tiles, 1), [0, 1, 2]);
+    }
+
+    #[test]
+    fn one_tile_fills_the_window_until_all_are_seen_again() {
+        let slots = [SceneSlot::new(), SceneSlot::new(), SceneSlot::new()];
+        let mut tiles = tiles(&slots.each_ref());
+        assert_eq!(tiles.at((40.0, 5.0)), 1);
+        assert_eq!(tiles.at((40.0, 30.0)), 0, "no tile is there");
+
+        tiles.toggle_full(Some(2));
+        assert_eq!(drawn(&tiles, 0), [2]);
+        assert_eq!(tiles.at((40.0, 5.0)), 2);
+        assert_eq!(tiles.get(2).area().width, 64);
+        assert_eq!(slots[0].target(), Some((1, 1)));
+
+        tiles.toggle_full(Some(1));
+        assert_eq!(drawn(&tiles, 0), [1]);
+        tiles.toggle_full(Some(1));
+        assert_eq!(drawn(&tiles, 0), [0, 1, 2]);
+        tiles.on_drawn();
+        tiles.toggle_full(Some(0));
+        tiles.on_drawn();
+        tiles.toggle_full(None);
+        let mut pixels = vec![7; 64 * 36];
+        assert_eq!(drawn_on(&tiles, 1, &mut pixels), [0, 1, 2]);
+        assert_eq!(pixels[35 * 64 + 63], 0, "nothing of the one is left");
+        tiles.toggle_full(Some(3));
+        assert_eq!(drawn(&tiles, 0), [0, 1, 2]);
+    }
+}
