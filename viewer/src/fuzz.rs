@@ -365,10 +365,11 @@ impl World {
     }
 }
 
-/// The frame of that identity: one to seven shards.
+/// The frame of that identity, which may be a forged one: one to seven shards.
 fn body_of(id: FrameId) -> Vec<u8> {
-    let length = 1 + (id.number * 977 % 7000) as usize;
-    let content = |at: usize| (at as u64 * 31 + id.number * 7 + id.epoch) as u8;
+    let length = 1 + (id.number.wrapping_mul(977) % 7000) as usize;
+    let first = id.number.wrapping_mul(7).wrapping_add(id.epoch);
+    let content = |at: usize| (at as u64 * 31).wrapping_add(first) as u8;
     (0..length).map(content).collect()
 }
 
