@@ -21,7 +21,11 @@ fn arrow_keys_go_through_the_streams_of_the_relay_and_around() {
         source.ready()
     });
     let endpoints = names.map(|name| env.ipc(name));
-    let _relay = env.relay(0, &endpoints).ready();
+    let relay = env.relay(0, &endpoints).ready();
+    // A step goes to a stream that the relay knows.
+    for name in names {
+        relay.wait_for_line(&format!("live stream={name}"));
+    }
     let viewer = env
         .program("viewer")
         .flag("relay", env.relay_address(0).to_string())
