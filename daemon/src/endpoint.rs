@@ -186,6 +186,22 @@ fn parse_port(text: &str) -> Result<u16, &'static str> {
         .map_err(|_| "the port is not a number from 0 to 65535")
 }
 
+/// `HOST:PORT`, or `HOST` alone where others than ZeroMQ have a port that goes without saying. For addresses whose text may
+/// hold a secret: it is not repeated.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn host_with_default_port(text: &str, port: u16) -> Result<(Host, u16), &'static str> {
+    let host = match text.ends_with(']') || !text.contains(':') {
+        true => host_and_port(&format!("{text}:{port}"))?,
+        false => host_and_port(text)?,
+    };
+    match host {
+        (Host::Any, _) => Err("* is every address of this host, so name one"),
+        found => Ok(found),
+    }
+}
+
 fn host_and_port(text: &str) -> Result<(Host, u16), &'static str> {
     let bracketed = text.strip_prefix('[').map(|rest| rest.split_once("]"));
     if let Some(bracketed) = bracketed {

@@ -12,6 +12,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod descriptors;
+pub mod digest_auth;
 pub mod discovery;
 pub mod endpoint;
 pub mod feed_connection;
@@ -27,6 +28,7 @@ mod reload;
 pub mod shutdown;
 pub mod stream_socket;
 pub mod testing;
+pub mod trust;
 pub mod usage;
 
 pub use notify::{Notify, WatchdogFeeder};

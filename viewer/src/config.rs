@@ -12,13 +12,13 @@ use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand};
 use fanlight_daemon::config;
 use fanlight_daemon::keys::KeyPath;
+use fanlight_daemon::trust::Fingerprint;
 use fanlight_proto::handshake::PublicKey;
 use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_VIEWER_NAME, REKEY_INTERVAL};
 use fanlight_proto::message::StreamName;
 
 use crate::engine::{EngineConfig, Request};
 use crate::overlay::Panel;
-use crate::tcp::Fingerprint;
 use crate::track::{Format, Kind, MAX_TRACKERS, Plan, Target};
 use crate::udp::Route;
 use crate::view::{Scaling, Turn};

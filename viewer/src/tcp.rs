@@ -7,9 +7,7 @@ mod address;
 mod connection;
 mod failure;
 mod stream;
-mod trust;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use fanlight_daemon::keys::KeyPath;
@@ -19,7 +17,6 @@ pub use address::RelayUrl;
 pub(crate) use address::is_web_address;
 pub(crate) use connection::{Connection, Event};
 pub(crate) use failure::Failure;
-pub use trust::{Fingerprint, TrustError};
 
 /// What to show to relays over TCP, and which of them to believe.
 #[derive(Clone, Debug, Default)]
@@ -30,15 +27,4 @@ pub struct Options {
     pub tls: Option<Arc<ClientConfig>>,
     /// Bytes to ask the kernel to keep for the socket; none: it chooses by itself.
     pub receive_buffer: Option<usize>,
-}
-
-/// By what the certificates of relays are judged.
-///
-/// # Errors
-/// [`TrustError`].
-pub fn trust(
-    authorities: Option<&PathBuf>,
-    pinned: &[Fingerprint],
-) -> Result<Arc<ClientConfig>, TrustError> {
-    trust::client_config(authorities, pinned).map(Arc::new)
 }

@@ -4,8 +4,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fanlight_daemon::clock::random_bytes;
+use fanlight_daemon::digest_auth::{Algorithm, Request, hex, parameter};
 use fanlight_live::access::{AccessError, Authorizer, Credentials, Grant, Role, TokenFiles};
-use md5::{Digest as _, Md5};
 use parking_lot::RwLock;
 use zeroize::Zeroizing;
 
@@ -80,15 +80,18 @@ impl Authenticator {
             return None;
         }
 
-        let request = md5(&[method, value("uri")]);
-        let made_by = |token: &str| {
-            let user = md5(&[value("username"), REALM, token]);
-            let expected = match value("qop") {
-                "" => md5(&[&user, nonce, &request]),
-                qop => md5(&[&user, nonce, value("nc"), value("cnonce"), qop, &request]),
-            };
-            value("response").eq_ignore_ascii_case(&expected)
+        let request = Request {
+            algorithm: Algorithm::Md5,
+            user: value("username"),
+            realm: REALM,
+            nonce,
+            method,
+            uri: value("uri"),
+            protection: Some((value("qop"), value("nc"), value("cnonce")))
+                .filter(|(qop, ..)| !qop.is_empty()),
         };
+        let made_by =
+            |token: &str| value("response").eq_ignore_ascii_case(&request.response(token));
 
         let tokens = self.tokens.read();
         let token = tokens.iter().find(|(_, token)| made_by(token));
@@ -107,51 +110,4 @@ pub(crate) fn challenges(nonce: &str) -> String {
 /// A nonce that nobody can foresee.
 pub(crate) fn nonce() -> String {
     hex(&random_bytes::<16>())
-}
-
-fn md5(parts: &[&str]) -> String {
-    hex(&Md5::digest(parts.join(":")))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A parameter of `name=value, name="value"`.
-fn parameter<'a>(mut text: &'a str, name: &str) -> Option<&'a str> {
-    while let Some((key, rest)) = text.split_once('=') {
-        let (value, behind) = match rest.strip_prefix('"') {
-            Some(quoted) => quoted.split_once('"')?,
-            None => rest.split_at(rest.find(',').unwrap_or(rest.len())),
-        };
-        if key.trim_matches([',', ' ']).eq_ignore_ascii_case(name) {
-            return Some(value.trim());
-        }
-        text = behind;
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_example_of_rfc_2617_gives_its_response() {
-        let user = md5(&["Mufasa", "testrealm@host.com", "Circle Of Life"]);
-        let request = md5(&["GET", "/dir/index.html"]);
-        let nonce = "dcd98b7102dd2f0e8b11d0f600bfb0c093";
-        let response = md5(&[&user, nonce, "00000001", "0a4f113b", "auth", &request]);
-        assert_eq!(response, "6629fae49393a05397450978507c4ef1");
-    }
-
-    #[test]
-    fn parameters_may_hold_commas_and_come_in_any_order() {
-        let text = "username=\"a, b\", qop=auth,nc=1, uri=\"rtsp://h/x?a=b\"";
-        assert_eq!(parameter(text, "username"), Some("a, b"));
-        assert_eq!(parameter(text, "QOP"), Some("auth"));
-        assert_eq!(parameter(text, "nc"), Some("1"));
-        assert_eq!(parameter(text, "uri"), Some("rtsp://h/x?a=b"));
-        assert_eq!(parameter(text, "response"), None);
-    }
 }

@@ -1,9 +1,11 @@
 //! Which relays are asked, by what, and what is shown to them. The main thread calls it when the program starts.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use anyhow::{bail, ensure};
+use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum;
+use fanlight_daemon::trust;
 
 use super::{Config, DEFAULT_RECEIVE_BUFFER, Redundancy};
 use crate::engine::MAX_PATHS;
@@ -38,14 +40,18 @@ pub fn route(config: &Config) -> anyhow::Result<Route> {
     // One that is not there is told at once.
     token.as_ref().map(|file| file.token()).transpose()?;
     let keys = keys(config);
-    let trust = || tcp::trust(config.relay_ca_file.as_ref(), &config.relay_certificate);
+    let trust = || trust::client_config(config.relay_ca_file.as_deref(), &config.relay_certificate);
 
     Ok(Route {
         accesses: keys.read(&relays)?,
         keys,
         tcp: tcp::Options {
             token,
-            tls: secure.then(trust).transpose()?,
+            tls: secure
+                .then(trust)
+                .transpose()
+                .context("relay_ca_file")?
+                .map(Arc::new),
             receive_buffer: Some(config.receive_buffer)
                 .filter(|bytes| *bytes < DEFAULT_RECEIVE_BUFFER),
         },

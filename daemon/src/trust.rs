@@ -1,4 +1,5 @@
-//! By what the certificate of a relay is judged: the authorities of this host or of a file, or its own fingerprint.
+//! By what the certificate of a server is judged, a relay or a camera: the authorities of this host or of a file, or its own
+//! fingerprint.
 
 use std::fmt;
 use std::io;
@@ -38,7 +39,7 @@ pub struct FingerprintError;
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// The file cannot be read.
-    #[error("`relay_ca_file`: cannot read {}: {error}", .file.display())]
+    #[error("cannot read the authorities in {}: {error}", .file.display())]
     Unreadable {
         /// The path.
         file: PathBuf,
@@ -46,11 +47,11 @@ pub enum TrustError {
         error: io::Error,
     },
     /// It has no certificate that can be used.
-    #[error("`relay_ca_file`: {} holds no certificate in PEM", .0.display())]
+    #[error("{} holds no certificate in PEM", .0.display())]
     NoCertificate(PathBuf),
     /// The host has no file of authorities.
     #[error(
-        "this host has no list of certificate authorities: name a file by `relay_ca_file`, or the relay's certificate by `relay_certificate`"
+        "this host has no list of certificate authorities: name a file of them, or the certificate itself by its fingerprint"
     )]
     NoAuthorities,
     /// The library refuses.
@@ -97,8 +98,13 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-pub(super) fn client_config(
-    authorities: Option<&PathBuf>,
+/// How TLS is spoken to a server of HTTP/1.1, which is believed by `authorities`, or by those of this host; with `pinned` only
+/// by its fingerprint.
+///
+/// # Errors
+/// [`TrustError`].
+pub fn client_config(
+    authorities: Option<&Path>,
     pinned: &[Fingerprint],
 ) -> Result<ClientConfig, TrustError> {
     let provider = Arc::new(provider::default_provider());
@@ -118,7 +124,7 @@ pub(super) fn client_config(
     Ok(config)
 }
 
-fn roots(authorities: Option<&PathBuf>) -> Result<RootCertStore, TrustError> {
+fn roots(authorities: Option<&Path>) -> Result<RootCertStore, TrustError> {
     let system = || {
         SYSTEM_FILES
             .iter()
@@ -126,7 +132,6 @@ fn roots(authorities: Option<&PathBuf>) -> Result<RootCertStore, TrustError> {
             .find(|file| file.exists())
     };
     let file = authorities
-        .map(PathBuf::as_path)
         .or_else(system)
         .ok_or(TrustError::NoAuthorities)?;
 
