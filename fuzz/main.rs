@@ -21,6 +21,7 @@ const TARGETS: &[(&str, Target)] = &[
     ("http", fanlight_http::fuzz::http),
     ("jpeg", fanlight_source::jpeg::fuzz::jpeg),
     ("mqtt", fanlight_mqtt::fuzz::mqtt),
+    ("multipart", fanlight_source::camera::http::fuzz::multipart),
     ("noise", proto::noise),
     ("parity", proto::parity),
     ("publisher", fanlight_source::publisher::fuzz::publisher),

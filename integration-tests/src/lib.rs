@@ -29,6 +29,7 @@ pub mod light_viewers;
 pub mod log;
 pub mod lossy;
 pub mod mutator;
+pub mod network_camera;
 pub mod npm;
 pub mod program;
 pub mod python;

@@ -1,7 +1,9 @@
 //! Inputs: the traits that every input implements, and one module for each kind. All are called on the capture thread.
 
+pub mod address;
 pub mod ball;
 pub mod file;
+pub mod http;
 pub mod pacer;
 pub mod pattern;
 pub mod pipe;

@@ -1,30 +1,29 @@
 //! The settings of a source, and what they make together.
 
 mod feed;
+mod input;
 mod together;
 mod verification;
 
+pub use input::InputKind;
 pub(crate) use together::{SECTIONS, check_together};
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use clap::{Args, ValueEnum};
 use fanlight_daemon::config::{self, Entry, entry};
 use fanlight_daemon::keys::KeyPath;
+use fanlight_daemon::trust::Fingerprint;
 use fanlight_proto::limits::{MAX_HEIGHT, MAX_WIDTH};
 use fanlight_proto::message::StreamName;
 
-use crate::camera::Input;
-use crate::camera::ball::{BallInput, SPEEDS};
-use crate::camera::file::FileInput;
+use crate::camera::ball::SPEEDS;
 use crate::camera::pacer::{MAX_RATE_MILLIHERTZ, MIN_RATE_MILLIHERTZ};
-use crate::camera::pattern::{self, PatternInput};
-use crate::camera::pipe::PipeInput;
-use crate::camera::v4l::{self, PixelChoice, V4lInput, V4lOptions};
+use crate::camera::pattern;
 use crate::picture::{PictureOptions, PictureProcessor};
 use crate::supervisor::{IdlePolicy, Supervisor};
 use fanlight_daemon::endpoint::Endpoint;
@@ -43,25 +42,6 @@ const BALL_PART: f64 = 12.0;
 
 /// Bounds of `stall_seconds`: below, a camera that adapts to the dark is stalled; above, nobody waits.
 const STALL_SECONDS: std::ops::RangeInclusive<f64> = 0.5..=600.0;
-
-/// Where pictures come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum InputKind {
-    /// The camera if the host has one when the program starts, the ball otherwise.
-    Auto,
-    /// A bouncing ball whose true centre is published with each frame.
-    Ball,
-    /// A test pattern with the frame's number and time painted in.
-    Pattern,
-    /// JPEG files of a directory, or an MJPEG or AVI file.
-    Files,
-    /// MJPEG from standard input or from a command.
-    Pipe,
-    /// A V4L2 camera.
-    Camera,
-}
-
-fanlight_daemon::display_choice!(InputKind);
 
 /// How a camera shall code its pictures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -106,9 +86,18 @@ pub struct Config {
     pub discovery: bool,
 
     /// Where pictures come from: auto (the camera if there is one at the start, the ball otherwise), ball, pattern,
-    /// files, pipe or camera.
-    #[arg(default_value_t = InputKind::Auto)]
+    /// files, pipe, camera, v4l2:DEVICE (the camera at DEVICE), a network camera by http://HOST/PATH or https://HOST/PATH
+    /// (MJPEG) or rtsp://HOST/PATH (whatever ffmpeg decodes), or screen (the desktop of X11). The last two take ffmpeg.
+    #[arg(default_value = "auto")]
     pub input: InputKind,
+    /// For a network camera that asks who watches: the file of the password, or credential:NAME. The user stands in the
+    /// address, before the host: http://USER@HOST/PATH.
+    pub input_password: Option<KeyPath>,
+    /// For https: the certificates, in PEM, that sign the camera's. Unset: those of this host.
+    pub input_ca_file: Option<PathBuf>,
+    /// For https: the SHA-256 fingerprints of the camera's own certificate: then these alone are trusted, whoever signed
+    /// them.
+    pub input_certificate: Vec<Fingerprint>,
     /// The camera: /dev/v4l/by-id/..., /dev/videoN, or auto for the first one.
     #[arg(default_value = "auto")]
     pub device: String,
@@ -270,11 +259,8 @@ impl Config {
         );
 
         PictureProcessor::new(&self.picture_options())?;
-        if self.input == InputKind::Files {
-            self.files_path()?;
-        }
-
-        if let (InputKind::Pattern, Some(Size { width, height })) = (self.input, self.size) {
+        self.check_input()?;
+        if let (InputKind::Pattern, Some(Size { width, height })) = (&self.input, self.size) {
             let (least_width, least_height) = pattern::MIN_SIZE;
             let fits = width >= least_width && height >= least_height;
             ensure!(
@@ -315,10 +301,12 @@ impl Config {
     pub fn supervisor(&self) -> anyhow::Result<Supervisor> {
         let supervisor =
             Supervisor::new(self.stall_limit()?).with_idle_policy(self.idle, self.idle_after()?);
-        Ok(if self.input == InputKind::Pipe {
-            supervisor.without_replacement()
-        } else {
-            supervisor
+        Ok(match self.input {
+            InputKind::Pipe | InputKind::Screen | InputKind::Rtsp(_) => {
+                supervisor.without_replacement()
+            }
+            InputKind::Http(_) => supervisor.without_replacement().for_network(),
+            _ => supervisor,
         })
     }
 
@@ -329,52 +317,6 @@ impl Config {
             "stall_seconds must be 0.5 to 600, not {seconds}"
         );
         Ok(Duration::from_secs_f64(seconds))
-    }
-
-    /// The input, not opened yet.
-    ///
-    /// # Errors
-    /// When a setting that it needs is missing or out of its range.
-    pub fn make_input(&self) -> anyhow::Result<Box<dyn Input>> {
-        let Size { width, height } = self.size.unwrap_or(DEFAULT_SIZE);
-        let rate_millihertz = self.rate_millihertz()?;
-        Ok(match self.input_kind() {
-            InputKind::Auto | InputKind::Ball => {
-                let radius = self.radius()? as f32;
-                Box::new(BallInput {
-                    width,
-                    height,
-                    radius,
-                    rate_millihertz,
-                    speed: self.speed,
-                })
-            }
-            InputKind::Pattern => Box::new(PatternInput {
-                width,
-                height,
-                rate_millihertz,
-            }),
-            InputKind::Files => Box::new(FileInput {
-                path: self.files_path()?.to_owned(),
-                rate_millihertz: self.rate.is_some().then_some(rate_millihertz),
-                repeat: self.repeat,
-            }),
-            InputKind::Pipe => Box::new(PipeInput {
-                command: self.command.clone(),
-            }),
-            InputKind::Camera => {
-                Box::new(V4lInput::new(self.camera_options()).with_stall_limit(self.stall_limit()?))
-            }
-        })
-    }
-
-    /// The kind of input with `auto` decided.
-    pub(crate) fn input_kind(&self) -> InputKind {
-        match self.input {
-            InputKind::Auto if !v4l::list_devices().is_empty() => InputKind::Camera,
-            InputKind::Auto => InputKind::Ball,
-            kind => kind,
-        }
     }
 
     fn rate_millihertz(&self) -> anyhow::Result<u32> {
@@ -403,27 +345,6 @@ impl Config {
         );
 
         Ok(radius)
-    }
-
-    fn files_path(&self) -> anyhow::Result<&Path> {
-        self.path.as_deref().context(
-            "input files needs path (--path): a directory of JPEG files, or an MJPEG or AVI file",
-        )
-    }
-
-    fn camera_options(&self) -> V4lOptions {
-        V4lOptions {
-            device: self.device.clone(),
-            size: self.size.map(|size| (size.width, size.height)),
-            rate: self.rate,
-            format: match self.pixel_format {
-                PixelFormat::Auto => PixelChoice::Auto,
-                PixelFormat::Mjpeg => PixelChoice::Mjpeg,
-                PixelFormat::Yuyv => PixelChoice::Yuyv,
-                PixelFormat::Nv12 => PixelChoice::Nv12,
-            },
-            controls: self.controls.iter().cloned().collect(),
-        }
     }
 }
 

@@ -15,6 +15,9 @@ pub const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause: a camera that is plugged in again is live within 3 s (P16), opening included.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
+/// The longest pause for a network camera, which may take longer to connect to: it is live again within 2 s of its return.
+pub const LONGEST_NETWORK_PAUSE: Duration = Duration::from_millis(500);
+
 /// After an input has delivered for so long, its next failure pauses only for [`FIRST_PAUSE`] again.
 pub const TRUSTED_AFTER: Duration = Duration::from_secs(5);
 
@@ -98,6 +101,7 @@ pub struct Supervisor {
     progress: Time,
     /// The pause before the next opening, jitter left aside.
     pause: Duration,
+    longest_pause: Duration,
     /// The least stall limit.
     least_stall_limit: Duration,
     /// Whether an input that does not return is a driver that hangs.
@@ -139,6 +143,7 @@ impl Supervisor {
             phase: Phase::Idle,
             progress: Time::default(),
             pause: FIRST_PAUSE,
+            longest_pause: LONGEST_PAUSE,
             least_stall_limit,
             replaces_stuck_driver: true,
             stall_limit: least_stall_limit,
@@ -164,6 +169,15 @@ impl Supervisor {
     pub fn without_replacement(self) -> Self {
         Self {
             replaces_stuck_driver: false,
+            ..self
+        }
+    }
+
+    /// For a network camera, which is asked again sooner.
+    #[must_use]
+    pub fn for_network(self) -> Self {
+        Self {
+            longest_pause: LONGEST_NETWORK_PAUSE,
             ..self
         }
     }
@@ -319,7 +333,7 @@ impl Supervisor {
             actions.push(Action::Open {
                 at: now + (self.pause - self.pause / 4 * u32::from(jitter) / 255),
             });
-            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+            self.pause = (self.pause * 2).min(self.longest_pause);
         }
 
         actions
@@ -352,6 +366,8 @@ impl Supervisor {
         }
 
         match self.phase {
+            // An input without a driver has time limits of its own, and knows the reason better.
+            Phase::Opening if !self.replaces_stuck_driver => None,
             Phase::Opening => {
                 self.announce(State::Stalled, "the input does not open: the driver hangs")
             }

@@ -21,6 +21,7 @@ mod interop;
 mod load;
 mod metrics;
 mod mqtt;
+mod network_cameras;
 mod nginx;
 mod one_file;
 mod oracle;

@@ -4,6 +4,7 @@
 
 mod browser;
 mod cards;
+mod desktop;
 mod foreign_jpegs;
 mod grid;
 mod kiosk;

@@ -3,6 +3,7 @@
 //! Every picture that comes is delivered: the pipe itself is the only queue, and holds back a writer that is too fast.
 
 mod child;
+pub mod ffmpeg;
 
 use std::io::{self, IsTerminal as _, Read};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -14,7 +15,7 @@ use fanlight_proto::clock::Time;
 
 use super::{Camera, CameraError, CapturedFrame, Content, Input, Raw};
 use crate::jpeg::splitter::{MAX_PUSH, Splitter};
-use child::Child;
+use child::{Child, Task};
 
 pub use child::terminate_commands;
 
@@ -43,7 +44,7 @@ impl Input for PipeInput {
     fn open(&mut self) -> Result<Box<dyn Camera>, CameraError> {
         match &self.command {
             Some(command) => {
-                let (child, stdout) = Child::spawn(command)
+                let (child, stdout) = Child::spawn(Task::shell(command))
                     .map_err(|error| CameraError::Failed(format!("/bin/sh: {error}")))?;
                 Ok(Box::new(PipeCamera::new(stdout, Some(child))?))
             }

@@ -163,7 +163,7 @@ impl Config {
             Canary::On => true,
             Canary::Off => false,
             // Nothing is known of what their pictures show.
-            Canary::Auto => matches!(self.input_kind(), InputKind::Camera | InputKind::Pipe),
+            Canary::Auto => self.input_kind().is_foreign(),
         }
     }
 }

@@ -88,6 +88,12 @@ impl Splitter {
         self.garbage
     }
 
+    /// Whether a picture has begun in the bytes that were looked at.
+    #[must_use]
+    pub fn is_within_picture(&self) -> bool {
+        self.within
+    }
+
     /// How far into the stream the bytes not yet used begin.
     #[must_use]
     pub fn offset(&self) -> u64 {

@@ -9,6 +9,9 @@ use crate::config::Config;
 
 /// The keys that change so. The kind of input, the canary's presence, name, sockets and key are those of the start.
 pub(crate) const LIVE: &[&str] = &[
+    "input_password",
+    "input_ca_file",
+    "input_certificate",
     "device",
     "pixel_format",
     "controls",
@@ -50,7 +53,7 @@ impl Source {
 
         let Some(old) = &self.config else { return };
         let newer = Config {
-            input: old.input,
+            input: old.input.clone(),
             ..newer
         };
 
@@ -89,6 +92,11 @@ impl Source {
 /// What opening the input takes.
 fn input_settings(config: &Config) -> impl PartialEq + '_ {
     (
+        (
+            &config.input_password,
+            &config.input_ca_file,
+            &config.input_certificate,
+        ),
         (&config.device, config.pixel_format, &config.controls),
         (&config.path, config.repeat, &config.command),
         (config.size, config.rate, config.radius, config.speed),

@@ -92,8 +92,8 @@ const fn camera_words(state: State) -> (&'static str, &'static str) {
             "Unplug the camera and plug it in again if this stays.",
         ),
         State::Unplugged => (
-            "Camera unplugged",
-            "Plug the camera in. The picture returns by itself.",
+            "The camera is away",
+            "Look at its plug, its power and its network. The picture returns by itself.",
         ),
         State::Busy => (
             "Another program has the camera",

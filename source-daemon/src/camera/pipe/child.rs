@@ -1,9 +1,9 @@
 //! A command that is run by the shell, with everything that it starts in turn.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,8 +17,37 @@ const GRACE: Duration = Duration::from_millis(150);
 /// How often to look whether all have left.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// What is kept of a line on standard error, in bytes.
-const MAX_LINE: usize = 300;
+/// What is kept of a line on standard error, in bytes: twice the longest address, so that no secret is cut in two.
+const MAX_LINE: usize = 4096;
+
+/// What is told of it, in characters.
+const MAX_TOLD: usize = 300;
+
+/// What is to run.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) command: Command,
+    /// What it reads from its standard input: less than the kernel keeps for a pipe. None: nothing.
+    pub(super) stdin: Option<String>,
+    /// What stands in no line of the log and in no error.
+    pub(super) secrets: Vec<String>,
+    /// Whether its errors are for debugging alone, because who runs it says what they mean.
+    pub(super) quiet: bool,
+}
+
+impl Task {
+    /// What the shell makes of `command`.
+    pub(super) fn shell(command: &str) -> Self {
+        let mut shell = Command::new("/bin/sh");
+        shell.arg("-c").arg(command);
+        Self {
+            command: shell,
+            stdin: None,
+            secrets: Vec::new(),
+            quiet: false,
+        }
+    }
+}
 
 /// The process groups of commands that run.
 #[derive(Debug, Default)]
@@ -67,35 +96,49 @@ impl Child {
     /// Starts the command in a process group of its own.
     ///
     /// # Errors
-    /// When there is no shell, no process or no thread to be had. What the shell makes of the command shows later.
-    pub(super) fn spawn(command: &str) -> io::Result<(Self, ChildStdout)> {
-        Self::spawn_among(command, &RUNNING)
+    /// When there is no such program, no process or no thread to be had. What a shell makes of its command shows later.
+    pub(super) fn spawn(task: Task) -> io::Result<(Self, ChildStdout)> {
+        Self::spawn_among(task, &RUNNING)
     }
 
     /// As [`spawn`](Self::spawn), on a list of its own.
     pub(super) fn spawn_among(
-        command: &str,
+        task: Task,
         running: &'static Running,
     ) -> io::Result<(Self, ChildStdout)> {
-        let mut shell = Command::new("/bin/sh");
-        shell.arg("-c").arg(command).process_group(0);
+        let Task {
+            mut command,
+            stdin,
+            secrets,
+            quiet,
+        } = task;
+
+        command.process_group(0);
         // The service manager must not take the command's words for the source's.
-        shell
+        command
             .env_remove("NOTIFY_SOCKET")
             .env_remove("WATCHDOG_USEC")
             .env_remove("WATCHDOG_PID");
 
-        shell
-            .stdin(Stdio::null())
+        command
+            .stdin(match stdin {
+                Some(_) => Stdio::piped(),
+                None => Stdio::null(),
+            })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
 
         // Held from before the start, so that no command is missed by whoever terminates all.
         let mut groups = lock(&running.0);
-        let mut process = shell.spawn()?;
+        let mut process = command.spawn()?;
         let group = Pid::from_child(&process);
         groups.push(group);
         drop(groups);
+
+        if let (Some(mut pipe), Some(text)) = (process.stdin.take(), stdin) {
+            // Who does not read it says why on standard error.
+            let _ = pipe.write_all(text.as_bytes());
+        }
 
         let stdout = process
             .stdout
@@ -120,7 +163,16 @@ impl Child {
 
         std::thread::Builder::new()
             .name("stderr".to_owned())
-            .spawn(move || log(errors, &last_line, open))?;
+            .spawn(move || {
+                let mut log = ErrorLog {
+                    secrets,
+                    quiet,
+                    limited: LogLimiter::new(),
+                    last_line,
+                };
+                log.read(errors);
+                drop(open);
+            })?;
         Ok((child, stdout))
     }
 
@@ -160,37 +212,52 @@ fn signal(group: Pid, signal: Signal) {
 }
 
 /// Logs what comes on standard error, at most a line a second, and keeps the last line.
-fn log(mut errors: impl Read, last_line: &Mutex<String>, _open: SyncSender<()>) {
-    let (mut buffer, mut line, mut limited) = ([0; 4096], Vec::new(), LogLimiter::new());
-    while let Ok(length @ 1..) = errors.read(&mut buffer) {
-        for &byte in &buffer[..length] {
-            // ffmpeg overwrites its line of statistics with a carriage return.
-            if byte != b'\n' && byte != b'\r' {
-                if line.len() < MAX_LINE {
-                    line.push(byte);
-                }
-                continue;
-            }
-
-            tell(&line, last_line, &mut limited);
-            line.clear();
-        }
-    }
-
-    tell(&line, last_line, &mut limited);
+struct ErrorLog {
+    secrets: Vec<String>,
+    quiet: bool,
+    limited: LogLimiter,
+    last_line: Arc<Mutex<String>>,
 }
 
-fn tell(line: &[u8], last_line: &Mutex<String>, limited: &mut LogLimiter) {
-    let text = String::from_utf8_lossy(line.trim_ascii()).replace(|c: char| c.is_control(), " ");
-    if text.is_empty() {
-        return;
+impl ErrorLog {
+    fn read(&mut self, mut errors: impl Read) {
+        let (mut buffer, mut line) = ([0; 4096], Vec::new());
+        while let Ok(length @ 1..) = errors.read(&mut buffer) {
+            for &byte in &buffer[..length] {
+                // ffmpeg overwrites its line of statistics with a carriage return.
+                if byte != b'\n' && byte != b'\r' {
+                    if line.len() < MAX_LINE {
+                        line.push(byte);
+                    }
+                    continue;
+                }
+
+                self.tell(&line);
+                line.clear();
+            }
+        }
+
+        self.tell(&line);
     }
 
-    if let Some(lines) = limited.note(clock::now()) {
-        tracing::info!(lines, "the command says: {text}");
-    }
+    fn tell(&mut self, line: &[u8]) {
+        let text = String::from_utf8_lossy(line.trim_ascii());
+        let text = text.replace(|c: char| c.is_control(), " ");
+        if text.is_empty() {
+            return;
+        }
 
-    *lock(last_line) = text;
+        let secrets = self.secrets.iter();
+        let text = secrets.fold(text, |text, secret| text.replace(secret, "…"));
+        let text: String = text.chars().take(MAX_TOLD).collect();
+        match self.limited.note(clock::now()) {
+            Some(lines) if self.quiet => tracing::debug!(lines, "the command says: {text}"),
+            Some(lines) => tracing::info!(lines, "the command says: {text}"),
+            None => {}
+        }
+
+        *lock(&self.last_line) = text;
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -162,7 +162,7 @@ fn terminating_all_commands_frees_a_camera_that_waits() {
     // A list of its own: the other tests' commands are to live.
     let running: &'static child::Running = Box::leak(Box::default());
     let command = format!("trap '' TERM; echo > {}; sleep 1000", ready.display());
-    let (child, stdout) = Child::spawn_among(&command, running).unwrap();
+    let (child, stdout) = Child::spawn_among(Task::shell(&command), running).unwrap();
     let camera = Box::new(PipeCamera::new(stdout, Some(child)).unwrap());
     let waiting = std::thread::spawn(move || all(camera).1);
     eventually("the command starts", || ready.exists());
@@ -184,4 +184,26 @@ fn a_pipe_whose_pictures_are_all_broken_says_what_is_wrong_with_them() {
     };
 
     assert!(reason.contains("too many scans"), "{reason}");
+}
+
+#[test]
+fn a_secret_of_a_command_stands_in_no_error() {
+    let mut task = Task::shell("echo cannot open http://me:geheim@cam >&2; exit 1");
+    task.secrets = vec!["geheim".to_owned()];
+    let (child, stdout) = Child::spawn(task).unwrap();
+    let (_, end) = all(Box::new(PipeCamera::new(stdout, Some(child)).unwrap()));
+    let text = end.to_string();
+    assert!(text.contains("http://me:…@cam"), "{text}");
+}
+
+#[test]
+fn a_command_reads_what_it_is_given() {
+    let dir = TempDir::new().unwrap();
+    let movie = dir.path().join("movie");
+    fs::write(&movie, picture(3)).unwrap();
+    let mut task = Task::shell("read file; cat $file");
+    task.stdin = Some(format!("{}\n", movie.display()));
+    let (child, stdout) = Child::spawn(task).unwrap();
+    let (delivered, _) = all(Box::new(PipeCamera::new(stdout, Some(child)).unwrap()));
+    assert_eq!(delivered, [(0, picture(3))]);
 }
