@@ -4,6 +4,7 @@
 
 pub mod camera;
 pub mod config;
+pub mod controls;
 pub mod jpeg;
 pub mod orientation;
 pub mod overlay;

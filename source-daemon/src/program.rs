@@ -2,14 +2,15 @@
 
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use fanlight_daemon::config::sections::{Part, Section};
 use fanlight_daemon::{Context, Program};
 
 use crate::camera::{pipe, v4l};
 use crate::config;
+use crate::controls::{self, Controls};
 use crate::source::{self, Source};
-use crate::status_client::{self, Command};
+use crate::status_client;
 
 /// Flags of one run.
 #[derive(Args, Clone, Debug, Default)]
@@ -21,6 +22,21 @@ pub struct Extra {
     /// What to do instead of publishing.
     #[command(subcommand)]
     pub command: Option<Command>,
+}
+
+/// What else a source can do.
+#[derive(Subcommand, Clone, Debug)]
+pub enum Command {
+    /// Ask running sources.
+    #[command(flatten)]
+    Ask(status_client::Command),
+    /// List the controls of a camera, and set some, also while a source runs with it
+    ///
+    /// The camera is that of --device or --input v4l2:DEVICE, or the first one. Values are set at once and stay until the camera
+    /// is unplugged; the setting `controls` sets them at each opening.
+    ///
+    /// Exit codes: 0 done; 1 no camera, or no such control or value; 64 flags or config that cannot be used.
+    Controls(Controls),
 }
 
 /// `fanlight-source`.
@@ -49,7 +65,10 @@ impl Program for Daemon {
     }
 
     fn check_extra(_config: &config::Config, extra: &Extra) -> anyhow::Result<()> {
-        status_client::check(extra.command.as_ref())
+        match &extra.command {
+            Some(Command::Ask(command)) => status_client::check(command),
+            Some(Command::Controls(_)) | None => Ok(()),
+        }
     }
 
     fn run(config: config::Config, extra: Extra, context: Context) -> anyhow::Result<ExitCode> {
@@ -57,8 +76,10 @@ impl Program for Daemon {
             return Ok(v4l::print_devices());
         }
 
-        if let Some(command) = &extra.command {
-            return status_client::run(&config, command, &context);
+        match &extra.command {
+            Some(Command::Ask(command)) => return status_client::run(&config, command, &context),
+            Some(Command::Controls(controls)) => return controls::run(&config, controls),
+            None => {}
         }
 
         let ended = Source::load(&config)?.run(&context);

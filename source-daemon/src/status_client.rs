@@ -89,10 +89,10 @@ pub struct Verify {
 ///
 /// # Errors
 /// In a sentence that names the flag.
-pub(crate) fn check(command: Option<&Command>) -> anyhow::Result<()> {
+pub(crate) fn check(command: &Command) -> anyhow::Result<()> {
     match command {
-        Some(Command::Verify(verify)) => verify.check(),
-        _ => Ok(()),
+        Command::Verify(verify) => verify.check(),
+        Command::Status(_) => Ok(()),
     }
 }
 

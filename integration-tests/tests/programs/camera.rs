@@ -2,7 +2,7 @@
 //! Each test boots a virtual machine of its own; `./dev test-camera` prepares it (see camera-rig/README.md).
 
 mod guest;
-mod subscriber;
+pub(crate) mod subscriber;
 
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use fanlight_daemon::clock;
 use fanlight_proto::message::State;
 use fanlight_tests::jpeg;
 use fanlight_tests::promise::{Measurement, judge};
+use fanlight_tests::wait::SOON;
 use turbojpeg::PixelFormat;
 
 use guest::{Guest, PICTURES};
@@ -294,6 +295,35 @@ fn controls_are_set_and_wrong_ones_answered_with_their_ranges() {
         let failed = Subscriber::new(guest.endpoint()).until(State::Failed);
         assert_eq!(failed.frame.header.reason, reason);
     }
+}
+
+#[test]
+fn a_control_is_set_while_pictures_flow() {
+    let Some(mut guest) = Guest::boot() else {
+        return;
+    };
+
+    guest.plug();
+    guest.source("--size 640x360 --rate 30");
+    let mut subscriber = Subscriber::new(guest.endpoint());
+    let before = subscriber.pictures(10);
+    assert_ne!(before[9].stamp().brightness, 99);
+
+    let listed = guest.run("fanlight-source controls --device /dev/video0 brightness=99 2>&1");
+    assert!(listed.contains("brightness=99  0 to 255"), "{listed}");
+    let after = fanlight_tests::wait::until("the picture changes", SOON, || {
+        let pictures = subscriber.pictures(10);
+        (pictures[9].stamp().brightness == 99).then_some(pictures)
+    });
+    assert_eq!(after[0].frame.id.epoch, before[0].frame.id.epoch);
+
+    let refused =
+        guest.run("fanlight-source controls --device /dev/video0 zoom=1 2>&1; echo code $?");
+    let says = "there are brightness 0 to 255, contrast 0 to 255";
+    assert!(
+        refused.contains(says) && refused.contains("code 1"),
+        "{refused}"
+    );
 }
 
 #[test]

@@ -28,6 +28,8 @@ use self::frame::Geometry;
 use self::stream::Capture;
 use super::{Camera, CameraError, Input};
 
+pub use control::ControlListing;
+
 /// The device name that stands for the first camera that offers a picture Fanlight reads.
 pub const AUTO: &str = "auto";
 
@@ -155,6 +157,22 @@ pub fn print_devices() -> ExitCode {
     }
 
     ExitCode::SUCCESS
+}
+
+/// Sets `wanted` on the camera, also while another program streams from it, and lists its controls.
+///
+/// # Errors
+/// When there is no such camera, or it does not have such a control or value.
+pub fn controls(
+    device: &str,
+    wanted: &BTreeMap<String, i64>,
+) -> Result<(String, Vec<ControlListing>), CameraError> {
+    guarded(device, || {
+        let (device, name) = find(device)?;
+        control::apply(&device, &name, wanted)?;
+        let listed = control::list(&device, &name)?;
+        Ok((name, listed))
+    })
 }
 
 fn listing(path: PathBuf) -> Result<DeviceListing, CameraError> {

@@ -1,6 +1,7 @@
 //! The device's own controls: found by name or number, checked against their ranges, set in a working order.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use v4l::Device;
 use v4l::control::{Control, Description, Flags, MenuItem, Type, Value};
@@ -41,6 +42,64 @@ pub(super) fn apply(
     }
 
     Ok(())
+}
+
+/// A control as an operator reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControlListing {
+    /// As `controls` takes it.
+    pub name: String,
+    /// The value now; none: the driver does not tell.
+    pub current: Option<i64>,
+    /// What it takes.
+    pub range: String,
+    /// The value that the driver begins with.
+    pub usual: i64,
+    /// Another control, such as an automatic, has to be switched before it takes a value.
+    pub is_inactive: bool,
+}
+
+impl fmt::Display for ControlListing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let current = self
+            .current
+            .map_or_else(|| "?".to_owned(), |value| value.to_string());
+        let Self {
+            name, range, usual, ..
+        } = self;
+        write!(f, "{name}={current}  {range}, usually {usual}")?;
+        if self.is_inactive {
+            f.write_str(", not in effect now")?;
+        }
+        Ok(())
+    }
+}
+
+/// The controls of the device called `device_name` that can be set.
+///
+/// # Errors
+/// When the driver does not list them.
+pub(super) fn list(device: &Device, device_name: &str) -> Result<Vec<ControlListing>, CameraError> {
+    let present = device
+        .query_controls()
+        .map_err(|error| failure(device_name, "list the controls of", &error))?;
+    let listed = present.iter().filter(|control| settable(control));
+    let listed = listed.map(|control| ControlListing {
+        name: plain(&control.name),
+        current: device.control(control.id).ok().as_ref().and_then(integer),
+        range: range(control),
+        usual: control.default,
+        is_inactive: control.flags.contains(Flags::INACTIVE),
+    });
+    Ok(listed.collect())
+}
+
+fn integer(control: &Control) -> Option<i64> {
+    match control.value {
+        Value::Integer(value) => Some(value),
+        Value::Boolean(value) => Some(value.into()),
+        _ => None,
+    }
 }
 
 /// What to set, checked, with switches and menus first: most cameras refuse a manual value while its automatic is on.
@@ -254,6 +313,21 @@ mod tests {
             resolve(&[("firmware", 1)])
                 .unwrap_err()
                 .starts_with("no control")
+        );
+    }
+
+    #[test]
+    fn a_listed_control_says_its_value_and_what_it_takes() {
+        let focus = ControlListing {
+            name: "focus_absolute".into(),
+            current: Some(30),
+            range: "0 to 250".into(),
+            usual: 0,
+            is_inactive: true,
+        };
+        assert_eq!(
+            focus.to_string(),
+            "focus_absolute=30  0 to 250, usually 0, not in effect now"
         );
     }
 
