@@ -33,6 +33,7 @@ mod reload;
 mod rtsp;
 mod secrets;
 mod status;
+mod subscribe;
 mod systemd;
 mod tampering;
 mod tcp;
