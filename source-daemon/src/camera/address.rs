@@ -158,6 +158,11 @@ impl CameraAddress {
             return Ok(there);
         }
 
+        let elsewhere = !location.starts_with('/') && location.contains("://");
+        if location.is_empty() || elsewhere {
+            return Err(AddressError("it leads to no address of HTTP"));
+        }
+
         if location.starts_with("//") {
             return self.join(&format!("{}:{location}", self.scheme.name()));
         }
@@ -392,6 +397,8 @@ mod tests {
             assert_eq!(known, keeps, "{location}");
         }
 
-        assert!(from.join("http://*/").is_err() && from.join("/a b").is_err());
+        for nowhere in ["http://*/", "/a b", "", "ftp://cam/x"] {
+            assert!(from.join(nowhere).is_err(), "{nowhere}");
+        }
     }
 }

@@ -300,7 +300,7 @@ fn each_answer_that_is_no_stream_is_told_in_plain_words() {
         (b"HTTP/1.1 302 Found\r\n\r\n", "sends on to no address"),
         (
             b"HTTP/1.1 302 Found\r\nLocation: ftp://x/\r\n\r\n",
-            "has nothing there",
+            "sends on to no address",
         ),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "does not speak HTTP"),
         (b"", "without an answer"),
