@@ -1,4 +1,4 @@
-//! What is told of each stream, each screen and the relay: fills the [`Board`] after each look of the [`Monitor`].
+//! What is told of each stream, each screen and the relay: fills the [`RetainedMessages`] after each look of the [`Monitor`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,9 +9,9 @@ use fanlight_proto::clock::Time;
 use serde_json::{Value, json};
 
 use crate::Settings;
-use crate::board::Board;
 use crate::home_assistant::{Device, Kind};
 use crate::names::{is_object_id, object_id};
+use crate::retained::RetainedMessages;
 
 /// Rates and ages always change: they are told so often, and when something else is.
 const FIGURES_INTERVAL: Duration = Duration::from_secs(10);
@@ -126,13 +126,13 @@ impl Entities {
         }
     }
 
-    /// Looks at the table and puts on the board what there is to tell.
-    pub(crate) fn look(&mut self, table: &StreamTable, now: Time, board: &mut Board) {
+    /// Looks at the table and puts on the retained what there is to tell.
+    pub(crate) fn look(&mut self, table: &StreamTable, now: Time, retained: &mut RetainedMessages) {
         self.monitor.look(table, now);
         let mut present = BTreeSet::new();
         for (object, name, kind, state) in self.objects(table, now) {
-            self.describe(&object, &name, kind, board);
-            self.tell(&object, state, now, board);
+            self.describe(&object, &name, kind, retained);
+            self.tell(&object, state, now, retained);
             self.orphans.remove(&object);
             present.insert(object);
         }
@@ -145,9 +145,9 @@ impl Entities {
             .collect();
         for object in gone {
             self.told.remove(&object);
-            self.forget(&object, board);
+            self.forget(&object, retained);
         }
-        self.look_after_orphans(now, board);
+        self.look_after_orphans(now, retained);
     }
 
     /// Takes that an object has been described by somebody: it may be left from an earlier run.
@@ -189,8 +189,12 @@ impl Entities {
             .collect()
     }
 
-    fn describe(&self, object: &str, name: &str, kind: Kind, board: &mut Board) {
-        let Some(topic) = self.topics.config(object).filter(|topic| !board.has(topic)) else {
+    fn describe(&self, object: &str, name: &str, kind: Kind, retained: &mut RetainedMessages) {
+        let Some(topic) = self
+            .topics
+            .config(object)
+            .filter(|topic| !retained.has(topic))
+        else {
             return;
         };
 
@@ -200,10 +204,10 @@ impl Entities {
             kind,
             page: self.page.as_deref(),
         };
-        board.put(topic, device.config(&self.topics).to_string());
+        retained.put(topic, device.config(&self.topics).to_string());
     }
 
-    fn tell(&mut self, object: &str, state: State, now: Time, board: &mut Board) {
+    fn tell(&mut self, object: &str, state: State, now: Time, retained: &mut RetainedMessages) {
         let told = self.told.get(object);
         let is_due = told.is_none_or(|told| {
             told.lasting != state.lasting || now.saturating_since(told.at) >= FIGURES_INTERVAL
@@ -216,8 +220,8 @@ impl Entities {
         if let (Some(whole), Some(figures)) = (whole.as_object_mut(), state.figures.as_object()) {
             whole.extend(figures.clone());
         }
-        board.put(self.topics.of(object, "state"), whole.to_string());
-        board.put(self.topics.of(object, "availability"), "online");
+        retained.put(self.topics.of(object, "state"), whole.to_string());
+        retained.put(self.topics.of(object, "availability"), "online");
         let told = Told {
             lasting: state.lasting,
             at: now,
@@ -226,27 +230,27 @@ impl Entities {
     }
 
     /// Objects of an earlier run are not there, until they are seen; in the end they are forgotten.
-    fn look_after_orphans(&mut self, now: Time, board: &mut Board) {
+    fn look_after_orphans(&mut self, now: Time, retained: &mut RetainedMessages) {
         let mut lost = Vec::new();
         self.orphans.retain(|object, since| {
             let stays = now.saturating_since(*since) < KEPT;
             if stays {
-                board.put(self.topics.of(object, "availability"), "offline");
+                retained.put(self.topics.of(object, "availability"), "offline");
             } else {
                 lost.push(object.clone());
             }
             stays
         });
-        lost.iter().for_each(|object| self.forget(object, board));
+        lost.iter().for_each(|object| self.forget(object, retained));
     }
 
-    fn forget(&self, object: &str, board: &mut Board) {
+    fn forget(&self, object: &str, retained: &mut RetainedMessages) {
         let topics = ["state", "availability"].map(|what| self.topics.of(object, what));
         let config = self.topics.config(object);
         topics
             .into_iter()
             .chain(config)
-            .for_each(|topic| board.clear(topic));
+            .for_each(|topic| retained.clear(topic));
     }
 }
 

@@ -8,7 +8,6 @@
 #![forbid(unsafe_code)]
 
 mod address;
-mod board;
 mod entities;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -16,6 +15,7 @@ mod home_assistant;
 mod link;
 mod names;
 mod pictures;
+mod retained;
 mod session;
 mod trust;
 

@@ -11,10 +11,10 @@ use rumqttc::mqttbytes::v4::{Packet, Publish};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::board::Board;
 use crate::entities::{Entities, Topics};
 use crate::link::{Link, LinkError, PING_INTERVAL};
 use crate::pictures::Pictures;
+use crate::retained::RetainedMessages;
 use crate::{NAME, Settings};
 
 /// Until the broker is tried again: twice as long each time, up to [`MAX_PAUSE`].
@@ -31,9 +31,9 @@ struct Shared<'a> {
     settings: &'a Settings,
     table: &'a StreamTable,
     topics: Topics,
-    board: RefCell<Board>,
+    retained: RefCell<RetainedMessages>,
     entities: RefCell<Entities>,
-    /// The board, or what stands on the table, has changed.
+    /// The retained, or what stands on the table, has changed.
     looked: Notify,
 }
 
@@ -43,7 +43,7 @@ pub(crate) async fn run(settings: &Settings, table: &StreamTable, shutdown: &Shu
         settings,
         table,
         topics: Topics::new(settings),
-        board: RefCell::default(),
+        retained: RefCell::default(),
         entities: RefCell::new(Entities::new(settings)),
         looked: Notify::new(),
     };
@@ -59,7 +59,7 @@ async fn look(shared: &Shared<'_>) {
         shared.entities.borrow_mut().look(
             shared.table,
             clock::now(),
-            &mut shared.board.borrow_mut(),
+            &mut shared.retained.borrow_mut(),
         );
         shared.looked.notify_one();
         sleep(LOOK_INTERVAL).await;
@@ -87,7 +87,7 @@ async fn publish(shared: &Shared<'_>, shutdown: &Shutdown) {
             return;
         };
 
-        shared.board.borrow_mut().disconnect();
+        shared.retained.borrow_mut().disconnect();
         note_problem(shared, &error, &mut told);
         tokio::select! {
             () = sleep(pause) => {}
@@ -131,7 +131,7 @@ async fn converse(shared: &Shared<'_>, link: &mut Link) -> Result<Infallible, Li
     let mut next_ping = Instant::now() + PING_INTERVAL;
     let mut is_heard = true;
     let mut is_newcomer = false;
-    shared.board.borrow_mut().publish_all();
+    shared.retained.borrow_mut().publish_all();
     link.subscribe(shared.topics.subscriptions()).await?;
     link.publish(shared.topics.availability(), "online".into(), true)?;
 
@@ -154,7 +154,7 @@ async fn converse(shared: &Shared<'_>, link: &mut Link) -> Result<Infallible, Li
             // Once a second, however often somebody says that they are new.
             () = shared.looked.notified() => {
                 if std::mem::take(&mut is_newcomer) {
-                    shared.board.borrow_mut().publish_all();
+                    shared.retained.borrow_mut().publish_all();
                     link.publish(shared.topics.availability(), "online".into(), true)?;
                 }
                 publish_board(shared, link).await?;
@@ -182,7 +182,7 @@ fn take(shared: &Shared<'_>, message: &Publish) -> bool {
 
 async fn publish_board(shared: &Shared<'_>, link: &mut Link) -> Result<(), LinkError> {
     loop {
-        let next = shared.board.borrow_mut().next();
+        let next = shared.retained.borrow_mut().next();
         let Some((topic, payload)) = next else {
             return link.flush().await;
         };

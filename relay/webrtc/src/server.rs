@@ -161,11 +161,10 @@ impl Server {
             ),
             WhepCommand::Invite { client, local } => {
                 let stream = self.table.first(clock::now()).ok_or(WhepError::NoStream)?;
-                let name = String::new();
                 let watcher = Watcher {
                     stream,
                     client,
-                    name,
+                    name: String::new(),
                     // There is no signalling where a token is wanted.
                     grant: Grant::unlimited(Role::View),
                     charge: self.charge(client),

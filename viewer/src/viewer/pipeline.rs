@@ -49,14 +49,6 @@ impl Pipeline {
         let card = link_card::card(&LinkState::Connecting, &route.name(), clock::now());
         scenes.publish(Scene::Message(card));
         counters.on_link_state(clock::now(), &LinkState::Connecting);
-        let decode_options = DecodeOptions {
-            traced: extra.trace.is_some(),
-            kept: keeps_jpegs,
-            relay: route.name(),
-            max_frame_bytes: config.max_frame_bytes,
-        };
-
-        let relay = route.name();
         let engine_config = config::engine(config, route)?;
         let choice = Arc::new(StreamChoice::default());
         let screen = clock::random_u64().max(1);
@@ -71,10 +63,16 @@ impl Pipeline {
         );
 
         let receiving = receive(route.clone(), engine_config, screen, receiver, &shutdown)?;
-        let decoding = decode(&frame_slot, &scenes, &counters, decode_options, &shutdown)?;
+        let options = DecodeOptions {
+            traced: extra.trace.is_some(),
+            kept: keeps_jpegs,
+            relay: route.name(),
+            max_frame_bytes: config.max_frame_bytes,
+        };
+        let decoding = decode(&frame_slot, &scenes, &counters, options, &shutdown)?;
         let timekeeper = {
             let scenes = Arc::clone(&scenes);
-            let mut timer = Timekeeper::new(extra, config, relay);
+            let mut timer = Timekeeper::new(extra, config, route.name());
             let context = context.clone();
             spawn("time", &shutdown, move || {
                 timer.run(&scenes, &counters, &context);

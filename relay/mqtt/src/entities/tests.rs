@@ -21,20 +21,20 @@ fn at(seconds: u64) -> Time {
     Time::default() + Duration::from_secs(1_000_000 + seconds)
 }
 
-fn published(board: &mut Board) -> BTreeMap<String, String> {
-    let all = std::iter::from_fn(|| board.next());
+fn published(retained: &mut RetainedMessages) -> BTreeMap<String, String> {
+    let all = std::iter::from_fn(|| retained.next());
     all.map(|(topic, payload)| (topic, String::from_utf8(payload.to_vec()).unwrap()))
         .collect()
 }
 
 #[test]
 fn the_relay_is_described_once_and_told_of() {
-    let (mut entities, mut board) = (Entities::new(&settings()), Board::default());
+    let (mut entities, mut retained) = (Entities::new(&settings()), RetainedMessages::default());
     let table = StreamTable::new(SOURCE_STALE);
-    board.publish_all();
-    entities.look(&table, at(0), &mut board);
+    retained.publish_all();
+    entities.look(&table, at(0), &mut retained);
 
-    let all = published(&mut board);
+    let all = published(&mut retained);
     let config: Value =
         from_slice(all["homeassistant/device/box/relay/config"].as_bytes()).unwrap();
     assert_eq!(config["state_topic"], "fanlight/box/relay/state");
@@ -42,8 +42,8 @@ fn the_relay_is_described_once_and_told_of() {
     assert_eq!(state["streams"], 0);
     assert_eq!(all["fanlight/box/relay/availability"], "online");
 
-    entities.look(&table, at(60), &mut board);
-    assert!(published(&mut board).is_empty(), "nothing has changed");
+    entities.look(&table, at(60), &mut retained);
+    assert!(published(&mut retained).is_empty(), "nothing has changed");
 }
 
 #[test]
@@ -52,11 +52,11 @@ fn without_discovery_only_states_are_told() {
         discovery: None,
         ..settings()
     };
-    let (mut entities, mut board) = (Entities::new(&settings), Board::default());
-    board.publish_all();
-    entities.look(&StreamTable::new(SOURCE_STALE), at(0), &mut board);
+    let (mut entities, mut retained) = (Entities::new(&settings), RetainedMessages::default());
+    retained.publish_all();
+    entities.look(&StreamTable::new(SOURCE_STALE), at(0), &mut retained);
     assert!(
-        published(&mut board)
+        published(&mut retained)
             .keys()
             .all(|topic| topic.starts_with("fanlight/"))
     );
@@ -65,21 +65,21 @@ fn without_discovery_only_states_are_told() {
 
 #[test]
 fn what_an_earlier_run_described_is_away_and_after_a_day_forgotten() {
-    let (mut entities, mut board) = (Entities::new(&settings()), Board::default());
+    let (mut entities, mut retained) = (Entities::new(&settings()), RetainedMessages::default());
     let table = StreamTable::new(SOURCE_STALE);
-    board.publish_all();
+    retained.publish_all();
     entities.note_described("stream-old", at(0));
     entities.note_described("relay", at(0));
-    entities.look(&table, at(0), &mut board);
-    let all = published(&mut board);
+    entities.look(&table, at(0), &mut retained);
+    let all = published(&mut retained);
     assert_eq!(all["fanlight/box/stream-old/availability"], "offline");
     assert_eq!(
         all["fanlight/box/relay/availability"], "online",
         "it is there"
     );
 
-    entities.look(&table, at(0) + KEPT, &mut board);
-    let all = published(&mut board);
+    entities.look(&table, at(0) + KEPT, &mut retained);
+    let all = published(&mut retained);
     for topic in [
         "homeassistant/device/box/stream-old/config",
         "fanlight/box/stream-old/state",

@@ -9,14 +9,14 @@ const MAX_TOPICS: usize = 4096;
 
 /// The newest message of each topic.
 #[derive(Debug, Default)]
-pub(crate) struct Board {
+pub(crate) struct RetainedMessages {
     messages: BTreeMap<String, Bytes>,
     /// Topics that are to be published on this connection; those without a message are to be emptied.
     waiting: BTreeSet<String>,
     connected: bool,
 }
 
-impl Board {
+impl RetainedMessages {
     /// Replaces the message of a topic.
     pub(crate) fn put(&mut self, topic: String, payload: impl Into<Bytes>) {
         let payload = payload.into();
@@ -69,20 +69,20 @@ impl Board {
 mod tests {
     use super::*;
 
-    fn drain(board: &mut Board) -> Vec<(String, Bytes)> {
-        std::iter::from_fn(|| board.next()).collect()
+    fn drain(retained: &mut RetainedMessages) -> Vec<(String, Bytes)> {
+        std::iter::from_fn(|| retained.next()).collect()
     }
 
     #[test]
     fn the_newest_message_of_a_topic_is_published_once() {
-        let mut board = Board::default();
-        board.publish_all();
+        let mut retained = RetainedMessages::default();
+        retained.publish_all();
         for state in ["live", "frozen", "live"] {
-            board.put("a".to_owned(), state);
+            retained.put("a".to_owned(), state);
         }
-        board.put("b".to_owned(), "x");
+        retained.put("b".to_owned(), "x");
 
-        let all = drain(&mut board);
+        let all = drain(&mut retained);
         assert_eq!(
             all,
             [
@@ -90,46 +90,46 @@ mod tests {
                 ("b".to_owned(), "x".into())
             ]
         );
-        board.put("b".to_owned(), "x");
-        assert!(drain(&mut board).is_empty(), "nothing has changed");
+        retained.put("b".to_owned(), "x");
+        assert!(drain(&mut retained).is_empty(), "nothing has changed");
     }
 
     #[test]
     fn a_new_connection_gets_all_that_is_and_nothing_of_what_was() {
-        let mut board = Board::default();
-        board.put("a".to_owned(), "1");
-        assert!(board.next().is_none(), "there is no broker");
-        board.publish_all();
-        assert_eq!(drain(&mut board).len(), 1);
+        let mut retained = RetainedMessages::default();
+        retained.put("a".to_owned(), "1");
+        assert!(retained.next().is_none(), "there is no broker");
+        retained.publish_all();
+        assert_eq!(drain(&mut retained).len(), 1);
 
-        board.put("b".to_owned(), "1");
-        board.clear("a".to_owned());
-        board.disconnect();
-        board.clear("b".to_owned());
-        board.put("c".to_owned(), "1");
-        assert!(board.next().is_none());
-        board.publish_all();
-        assert_eq!(drain(&mut board), [("c".to_owned(), Bytes::from("1"))]);
+        retained.put("b".to_owned(), "1");
+        retained.clear("a".to_owned());
+        retained.disconnect();
+        retained.clear("b".to_owned());
+        retained.put("c".to_owned(), "1");
+        assert!(retained.next().is_none());
+        retained.publish_all();
+        assert_eq!(drain(&mut retained), [("c".to_owned(), Bytes::from("1"))]);
     }
 
     #[test]
     fn a_topic_without_a_message_is_emptied() {
-        let mut board = Board::default();
-        board.publish_all();
-        board.clear("left behind".to_owned());
+        let mut retained = RetainedMessages::default();
+        retained.publish_all();
+        retained.clear("left behind".to_owned());
         assert_eq!(
-            drain(&mut board),
+            drain(&mut retained),
             [("left behind".to_owned(), Bytes::new())]
         );
     }
 
     #[test]
     fn there_are_only_so_many_topics() {
-        let mut board = Board::default();
-        board.publish_all();
+        let mut retained = RetainedMessages::default();
+        retained.publish_all();
         for n in 0..2 * MAX_TOPICS {
-            board.put(n.to_string(), "x");
+            retained.put(n.to_string(), "x");
         }
-        assert_eq!(drain(&mut board).len(), MAX_TOPICS);
+        assert_eq!(drain(&mut retained).len(), MAX_TOPICS);
     }
 }
