@@ -17,7 +17,6 @@ mod names;
 mod pictures;
 mod retained;
 mod session;
-mod trust;
 
 use std::io;
 use std::path::PathBuf;
@@ -27,13 +26,13 @@ use std::time::Duration;
 
 use fanlight_daemon::Shutdown;
 use fanlight_daemon::keys::{KeyFileError, KeyPath};
+use fanlight_daemon::trust::{self, TrustError};
 use fanlight_live::{OutputServer, StreamTable, start_thread};
 use tokio_rustls::rustls::ClientConfig;
 use zeroize::Zeroizing;
 
 pub use address::{Broker, BrokerError};
 pub use names::{NameError, TopicPrefix, node_id};
-pub use trust::TrustError;
 
 /// As the output is listed.
 const NAME: &str = "mqtt";
@@ -74,7 +73,7 @@ pub enum MqttError {
     #[error("mqtt_password: the first line of {0} is no password: it is empty or no UTF-8")]
     NoPassword(PathBuf),
     /// No certificate could be judged.
-    #[error(transparent)]
+    #[error("mqtt_ca_file: {0}")]
     Trust(#[from] TrustError),
 }
 
@@ -94,14 +93,17 @@ impl Settings {
     /// Reads the files, as before each connection: they may have changed.
     fn credentials(&self) -> Result<Credentials, MqttError> {
         let password = self.password.as_ref().map(read_password).transpose()?;
-        let tls = self
-            .broker
-            .tls
-            .then(|| trust::client_config(self.ca_file.as_deref()));
-        Ok(Credentials {
+        let mut credentials = Credentials {
             password,
-            tls: tls.transpose()?,
-        })
+            tls: None,
+        };
+        if self.broker.tls {
+            let mut tls = trust::client_config(self.ca_file.as_deref(), &[])?;
+            // Brokers speak no HTTP.
+            tls.alpn_protocols.clear();
+            credentials.tls = Some(Arc::new(tls));
+        }
+        Ok(credentials)
     }
 }
 
