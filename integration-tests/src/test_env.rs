@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tempfile::TempDir;
 
@@ -150,12 +150,13 @@ impl TestEnv {
     }
 }
 
-/// A loopback address that no other environment has: 127/8 is all local, and this process's number is in it.
+/// A loopback address that none of the 249 environments before and after has: 127/8 is all local, and this process's number
+/// is in it.
 fn own_host() -> Ipv4Addr {
-    static STAGES: AtomicU8 = AtomicU8::new(0);
-    let env = STAGES.fetch_add(1, Ordering::Relaxed);
+    static ENVIRONMENTS: AtomicUsize = AtomicUsize::new(0);
+    let env = ENVIRONMENTS.fetch_add(1, Ordering::Relaxed) % 250;
     let [.., high, low] = std::process::id().to_be_bytes();
-    Ipv4Addr::new(127, high.max(1), low, 1 + env % 250)
+    Ipv4Addr::new(127, high.max(1), low, 1 + env as u8)
 }
 
 fn binary(name: &str) -> PathBuf {

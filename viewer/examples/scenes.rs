@@ -19,7 +19,7 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 use fanlight_daemon::clock;
 use fanlight_proto::clock::Time;
-use fanlight_proto::message::FrameId;
+use fanlight_proto::message::{FrameId, StreamName};
 use fanlight_viewer::decode::Decoder;
 use fanlight_viewer::overlay::Panel;
 use fanlight_viewer::readings::Readings;
@@ -69,7 +69,7 @@ impl Handler for Printer {
         Self::print(&format!("presented {}", id.number));
     }
 
-    fn step(&mut self, _tile: usize, step: Step) {
+    fn step(&mut self, _tile: usize, step: Step, _shown: Option<StreamName>) {
         Self::print(&format!("step {step:?}"));
     }
 }

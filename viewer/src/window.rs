@@ -25,7 +25,7 @@
 use std::path::PathBuf;
 
 use fanlight_proto::clock::Time;
-use fanlight_proto::message::FrameId;
+use fanlight_proto::message::{FrameId, StreamName};
 use winit::error::{EventLoopError, OsError};
 use winit::event_loop::EventLoop;
 
@@ -110,8 +110,8 @@ pub trait Handler {
     /// The pixels of a frame of this tile were handed to the display server at `at`; called once for each frame.
     fn presented(&mut self, tile: usize, id: FrameId, at: Time);
 
-    /// A person asks for another stream on this tile, or which there are.
-    fn step(&mut self, tile: usize, step: Step);
+    /// A person asks for another stream on this tile than the one `shown`, or which there are.
+    fn step(&mut self, tile: usize, step: Step, shown: Option<StreamName>);
 }
 
 /// Shows each scene of each slot within one frame's time, until a person ends it or one of them is closed. Each slot has a

@@ -148,9 +148,10 @@ impl Handler for Feeds {
         self.feeds[tile].presenter.presented(id, at);
     }
 
-    fn step(&mut self, tile: usize, step: Step) {
+    fn step(&mut self, tile: usize, step: Step, shown: Option<StreamName>) {
         let feed = &self.feeds[tile];
-        feed.streams.step(step, feed.presenter.counters().stream());
+        let latest = || feed.presenter.counters().stream();
+        feed.streams.step(step, shown.or_else(latest));
     }
 }
 

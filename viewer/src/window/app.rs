@@ -204,7 +204,7 @@ impl<'a> App<'a> {
             Key::Character("t" | "T") => self.toggle(Panel::Name),
             Key::Character("h" | "H" | "?") => self.toggle(Panel::Help),
             Key::Character("c" | "C") => self.toggle(Panel::Caption),
-            Key::Character("l" | "L") => self.handler.step(self.current(), Step::List),
+            Key::Character("l" | "L") => self.step(Step::List),
             Key::Named(NamedKey::ArrowRight) => self.step(Step::Next),
             Key::Named(NamedKey::ArrowLeft) => self.step(Step::Previous),
             Key::Named(NamedKey::Space) | Key::Character(" ") => self.pause_or_resume(),
@@ -237,8 +237,12 @@ impl<'a> App<'a> {
 
     fn step(&mut self, step: Step) {
         let at = self.current();
-        self.tiles.get(at).resume();
-        self.handler.step(at, step);
+        let tile = self.tiles.get(at);
+        if step != Step::List {
+            tile.resume();
+        }
+        let shown = tile.shown().map(|shown| shown.stream.clone());
+        self.handler.step(at, step, shown);
         self.request_redraw();
     }
 
