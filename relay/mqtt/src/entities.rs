@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 
 use crate::Settings;
 use crate::home_assistant::{Device, Kind};
-use crate::names::{is_object_id, object_id};
+use crate::names::object_id;
 use crate::retained::RetainedMessages;
+use crate::topics::Topics;
 
 /// Rates and ages always change: they are told so often, and when something else is.
 const FIGURES_INTERVAL: Duration = Duration::from_secs(10);
@@ -21,70 +22,6 @@ const MAX_ORPHANS: usize = 512;
 
 /// Longest text that Home Assistant takes as a state.
 const MAX_TEXT: usize = 255;
-
-/// The topics of a relay.
-#[derive(Clone, Debug)]
-pub(crate) struct Topics {
-    base: String,
-    id: String,
-    discovery: Option<String>,
-}
-
-impl Topics {
-    /// The relay itself, among the objects.
-    pub(crate) const RELAY: &'static str = "relay";
-
-    pub(crate) fn new(settings: &Settings) -> Self {
-        Self {
-            base: format!("{}/{}", settings.prefix, settings.id),
-            id: settings.id.clone(),
-            discovery: settings.discovery.as_ref().map(ToString::to_string),
-        }
-    }
-
-    /// Whether the relay is connected: `online`, or `offline` by its last will.
-    pub(crate) fn availability(&self) -> String {
-        format!("{}/availability", self.base)
-    }
-
-    pub(crate) fn of(&self, object: &str, what: &str) -> String {
-        format!("{}/{object}/{what}", self.base)
-    }
-
-    /// Where pictures of a stream are published.
-    pub(crate) fn picture(&self, stream: &str) -> String {
-        self.of(&object_id("stream", stream), "picture")
-    }
-
-    /// An identifier that no other relay has.
-    pub(crate) fn unique(&self, object: &str) -> String {
-        format!("fanlight_{}_{object}", self.id)
-    }
-
-    pub(crate) fn config(&self, object: &str) -> Option<String> {
-        let discovery = self.discovery.as_ref()?;
-        Some(format!("{discovery}/device/{}/{object}/config", self.id))
-    }
-
-    /// What the relay wants to hear: that Home Assistant has started, and what it was told of this relay.
-    pub(crate) fn subscriptions(&self) -> Vec<String> {
-        let configs = self.config("+");
-        self.birth().into_iter().chain(configs).collect()
-    }
-
-    /// Where Home Assistant says that it has started.
-    pub(crate) fn birth(&self) -> Option<String> {
-        Some(format!("{}/status", self.discovery.as_ref()?))
-    }
-
-    /// The object whose description has this topic.
-    pub(crate) fn described<'a>(&self, topic: &'a str) -> Option<&'a str> {
-        let rest = topic.strip_prefix(self.discovery.as_ref()?)?;
-        let rest = rest.strip_prefix("/device/")?.strip_prefix(&self.id)?;
-        let object = rest.strip_prefix('/')?.strip_suffix("/config")?;
-        is_object_id(object).then_some(object)
-    }
-}
 
 /// All that is told.
 #[derive(Debug)]

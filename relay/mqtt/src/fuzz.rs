@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use rumqttc::mqttbytes::v4::Packet;
 
 use crate::names::is_object_id;
-use crate::{Settings, TopicPrefix, entities::Topics};
+use crate::{Settings, TopicPrefix, topics::Topics};
 
 /// Reads packets until there is none any more.
 ///

@@ -3,7 +3,7 @@
 use fanlight_live::events::{Condition, SCREEN_CONDITIONS, STREAM_CONDITIONS};
 use serde_json::{Map, Value, json};
 
-use crate::entities::Topics;
+use crate::topics::Topics;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 

@@ -17,6 +17,7 @@ mod names;
 mod pictures;
 mod retained;
 mod session;
+mod topics;
 
 use std::io;
 use std::path::PathBuf;

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::entities::Topics;
+use crate::topics::Topics;
 use crate::{Credentials, MqttError, Settings};
 
 /// To connect, with TLS and the broker's answer.

@@ -11,10 +11,11 @@ use rumqttc::mqttbytes::v4::{Packet, Publish};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::entities::{Entities, Topics};
+use crate::entities::Entities;
 use crate::link::{Link, LinkError, PING_INTERVAL};
 use crate::pictures::Pictures;
 use crate::retained::RetainedMessages;
+use crate::topics::Topics;
 use crate::{NAME, Settings};
 
 /// Until the broker is tried again: twice as long each time, up to [`MAX_PAUSE`].

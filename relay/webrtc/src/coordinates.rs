@@ -140,15 +140,18 @@ impl Tracker {
         };
 
         self.told += 1;
-        let Some(frame) = self.find(&said).map(|at| &mut self.sent[at]) else {
+        let Some(at) = self.find(&said) else {
             tracing::debug!(?said, "coordinates of no frame that was sent");
             return;
         };
-        if std::mem::replace(&mut frame.answered, true) {
+        // A peer that goes to another encoding may get the same frame once more.
+        let id = self.sent[at].id;
+        if self.sent.iter().any(|sent| sent.id == id && sent.answered) {
             return;
         }
 
-        let detection = detection(now, frame, &said);
+        self.sent[at].answered = true;
+        let detection = detection(now, &self.sent[at], &said);
         if self.waiting.len() < MAX_DETECTIONS && detections::check(&detection).is_ok() {
             self.waiting.push(detection);
             self.answered += 1;
@@ -271,19 +274,23 @@ mod tests {
         (1 << 32) - 6_000 + number * 3_000 + number * number % 7
     }
 
+    fn frame(number: u64) -> EncodedFrame {
+        EncodedFrame {
+            stream: "cam".parse().unwrap(),
+            rung: Rung::Full,
+            scale: 1,
+            data: Arc::new([]),
+            is_key: false,
+            rtp_time: rtp_time(number),
+            origin: Some((FrameId { epoch: 7, number }, at(number))),
+            age_us: None,
+            captured_utc: None,
+        }
+    }
+
     fn send(tracker: &mut Tracker, numbers: std::ops::Range<u64>) {
         for number in numbers {
-            let frame = EncodedFrame {
-                stream: "cam".parse().unwrap(),
-                rung: Rung::Full,
-                scale: 1,
-                data: Arc::new([]),
-                is_key: false,
-                rtp_time: rtp_time(number),
-                origin: Some((FrameId { epoch: 7, number }, at(number))),
-                age_us: None,
-                captured_utc: None,
-            };
+            let frame = frame(number);
             let sent = at(number) + Duration::from_millis(5);
             tracker.on_sent(sent, frame.rtp_time, &frame);
         }
@@ -353,24 +360,29 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_that_comes_in_two_encodings_is_answered_once() {
+        let mut tracker = watching(2);
+        let again = EncodedFrame {
+            rtp_time: rtp_time(1) + 1,
+            ..frame(1)
+        };
+        tracker.on_sent(at(2), again.rtp_time, &again);
+        for rtp in [rtp_time(1), rtp_time(1) + 1] {
+            let said = format!(r#"{{"x":10,"y":20,"rtp":{}}}"#, rtp as u32);
+            tracker.on_message(at(3), said.as_bytes());
+        }
+        let (_, said) = tracker.take_report(at(3)).unwrap();
+        assert_eq!((said.detections.len(), said.sent), (1, 2));
+    }
+
+    #[test]
     fn where_the_ball_is_counts_in_pixels_of_the_source() {
         let mut tracker = watching(1);
         let half = EncodedFrame {
-            stream: "cam".parse().unwrap(),
             rung: Rung::Half,
             scale: 2,
-            data: Arc::new([]),
             is_key: true,
-            rtp_time: rtp_time(1),
-            origin: Some((
-                FrameId {
-                    epoch: 7,
-                    number: 1,
-                },
-                at(1),
-            )),
-            age_us: None,
-            captured_utc: None,
+            ..frame(1)
         };
         tracker.on_sent(at(1), half.rtp_time, &half);
         tracker.on_message(at(2), br#"{"x":10,"y":20,"radius":3,"frame":1}"#);
