@@ -37,7 +37,8 @@ fn pictures_and_streams_pass_through_caddy_and_it_says_who_asks() {
     for (from, to) in [
         (
             "\ncams.example {",
-            format!("\n{{\n\tadmin off\n}}\n\nhttp://{front} {{"),
+            // A site's address alone would have it listen on all of them.
+            format!("\n{{\n\tadmin off\n}}\n\nhttp://{front} {{\n\tbind {own}"),
         ),
         (
             "reverse_proxy 127.0.0.1:8080",
