@@ -159,7 +159,8 @@ fn configure(env: &TestEnv, addresses: &[(&str, String)], access_log: &Path, cer
     shipped = shipped.replace("/var/log/nginx/fanlight.log", &log);
 
     std::fs::write(env.path("fanlight.conf"), shipped).unwrap();
-    let around = "daemon off;\nworker_processes 1;\nerror_log stderr warn;\npid nginx.pid;\nevents {}\nhttp {\n\
+    // In one process: workers outlive a master that is killed with its test.
+    let around = "daemon off;\nmaster_process off;\nerror_log stderr warn;\npid nginx.pid;\nevents {}\nhttp {\n\
                   access_log off;\nclient_body_temp_path body;\nproxy_temp_path proxy;\nfastcgi_temp_path fastcgi;\n\
                   uwsgi_temp_path uwsgi;\nscgi_temp_path scgi;\ninclude fanlight.conf;\n}\n";
     std::fs::write(env.path("nginx.conf"), around).unwrap();
