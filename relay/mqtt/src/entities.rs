@@ -63,7 +63,7 @@ impl Entities {
         }
     }
 
-    /// Looks at the table and puts on the retained what there is to tell.
+    /// Looks at the table and retains what there is to tell.
     pub(crate) fn look(&mut self, table: &StreamTable, now: Time, retained: &mut RetainedMessages) {
         self.monitor.look(table, now);
         let mut present = BTreeSet::new();

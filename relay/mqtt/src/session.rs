@@ -34,7 +34,7 @@ struct Shared<'a> {
     topics: Topics,
     retained: RefCell<RetainedMessages>,
     entities: RefCell<Entities>,
-    /// The retained, or what stands on the table, has changed.
+    /// The retained messages, or the stream table, may have changed.
     looked: Notify,
 }
 
@@ -158,7 +158,7 @@ async fn converse(shared: &Shared<'_>, link: &mut Link) -> Result<Infallible, Li
                     shared.retained.borrow_mut().publish_all();
                     link.publish(shared.topics.availability(), "online".into(), true)?;
                 }
-                publish_board(shared, link).await?;
+                publish_retained(shared, link).await?;
                 publish_pictures(shared, link, pictures.as_mut()).await?;
             }
         }
@@ -181,7 +181,7 @@ fn take(shared: &Shared<'_>, message: &Publish) -> bool {
     is_birth && message.payload == "online"
 }
 
-async fn publish_board(shared: &Shared<'_>, link: &mut Link) -> Result<(), LinkError> {
+async fn publish_retained(shared: &Shared<'_>, link: &mut Link) -> Result<(), LinkError> {
     loop {
         let next = shared.retained.borrow_mut().next();
         let Some((topic, payload)) = next else {
