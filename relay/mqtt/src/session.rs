@@ -24,6 +24,10 @@ const MIN_PAUSE: Duration = Duration::from_millis(500);
 /// See [`MIN_PAUSE`].
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
+/// A connection that lasted so long was good: others end at once, such as those of two clients with one name, which take the
+/// connection from each other.
+const STEADY: Duration = Duration::from_secs(30);
+
 /// A relay that stops has so long to say so to the broker.
 const GOODBYE_TIMEOUT: Duration = Duration::from_millis(300);
 
@@ -76,9 +80,13 @@ async fn publish(shared: &Shared<'_>, shutdown: &Shutdown) {
         let ended = tokio::select! {
             opened = Link::open(shared.settings, &shared.topics) => match opened {
                 Ok(mut link) => {
-                    pause = MIN_PAUSE;
-                    told.clear();
-                    serve(shared, &mut link, shutdown).await
+                    let began = Instant::now();
+                    let ended = serve(shared, &mut link, shutdown).await;
+                    if began.elapsed() >= STEADY {
+                        pause = MIN_PAUSE;
+                        told.clear();
+                    }
+                    ended
                 }
                 Err(error) => Some(error),
             },

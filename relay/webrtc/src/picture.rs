@@ -15,8 +15,8 @@ use crate::rung::Rung;
 const CARD_LUMA: u8 = 32;
 const LETTER_LUMA: u8 = 200;
 
-/// Pixels of the largest picture that is encoded. Of a larger one each second, fourth or eighth pixel of its sides is, as the
-/// bitrate of a peer says nothing more about it.
+/// Pixels of the largest picture that is encoded. Larger ones are decoded at a half, a quarter or an eighth of their sides: the
+/// bitrate of a peer shows nothing more of them.
 const MAX_PIXELS: usize = 1920 * 1088;
 
 /// What an encoder holds for each pixel of its picture at most: the planes as decoded and as encoded, and libvpx's state, of
