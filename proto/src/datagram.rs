@@ -6,12 +6,14 @@ mod media;
 
 use crate::limits::{JOIN_BYTES, MAX_DATAGRAM, SHARD_BYTES};
 use crate::message::{
-    Accept, Challenge, Detections, Goodbye, Join, KeepAlive, Pulse, Refuse, Repair,
+    Accept, Challenge, Detections, Direct, Goodbye, Join, KeepAlive, Pulse, Refuse, Repair,
+    ScreenReport,
 };
+use crate::{detections, direction};
 
 use control::{
-    Control, checked_detections, checked_goodbye, checked_join, checked_repair, encode,
-    encode_sealed, to_inner,
+    Control, checked, checked_goodbye, checked_join, checked_repair, encode, encode_sealed,
+    to_inner,
 };
 #[cfg(test)]
 use media::CHECKSUM;
@@ -77,6 +79,8 @@ pub enum ToRelay<'a> {
     Repair(u64, Repair),
     /// Reports what trackers detected in frames.
     Detections(u64, Detections),
+    /// Reports what a screen was told to show, and what it shows.
+    ScreenReport(u64, ScreenReport),
     /// Ends a session.
     Goodbye(u64, Goodbye),
     /// A message of a session that is sealed: session, counter, ciphertext. Its plaintext is for
@@ -95,6 +99,8 @@ pub enum ToViewer<'a> {
     Refuse(Refuse),
     /// Answers a keep-alive, or reports a change of the stream's status.
     Pulse(u64, Pulse),
+    /// Tells a screen what to show.
+    Direct(u64, Direct),
     /// The relay knows no such session: join again.
     Reset(u64),
     /// The relay ends the session.
@@ -140,7 +146,11 @@ impl<'a> ToRelay<'a> {
             )),
             kind::DETECTIONS => Ok(Self::Detections(
                 control.session()?,
-                checked_detections(control.body()?)?,
+                checked(control.body()?, detections::check_message)?,
+            )),
+            kind::SCREEN_REPORT => Ok(Self::ScreenReport(
+                control.session()?,
+                checked(control.body()?, direction::check_report)?,
             )),
             kind::GOODBYE => Ok(Self::Goodbye(
                 control.session()?,
@@ -160,6 +170,9 @@ impl<'a> ToRelay<'a> {
             Self::KeepAlive(session, body) => encode(kind::KEEP_ALIVE, *session, body, out),
             Self::Repair(session, body) => encode(kind::REPAIR, *session, body, out),
             Self::Detections(session, body) => encode(kind::DETECTIONS, *session, body, out),
+            Self::ScreenReport(session, body) => {
+                encode(kind::SCREEN_REPORT, *session, body, out);
+            }
             Self::Goodbye(session, body) => encode(kind::GOODBYE, *session, body, out),
             Self::Sealed(session, counter, ciphertext) => {
                 encode_sealed(*session, *counter, ciphertext, out);
@@ -208,6 +221,10 @@ impl<'a> ToViewer<'a> {
     fn parse_body(control: Control<'a>) -> Result<Self, DatagramError> {
         match control.kind {
             kind::PULSE => Ok(Self::Pulse(control.session()?, control.body()?)),
+            kind::DIRECT => Ok(Self::Direct(
+                control.session()?,
+                checked(control.body()?, direction::check_direct)?,
+            )),
             kind::GOODBYE => Ok(Self::Goodbye(
                 control.session()?,
                 checked_goodbye(control.body()?),
@@ -223,6 +240,7 @@ impl<'a> ToViewer<'a> {
             Self::Accept(body) => encode(kind::ACCEPT, 0, body, out),
             Self::Refuse(body) => encode(kind::REFUSE, 0, body, out),
             Self::Pulse(session, body) => encode(kind::PULSE, *session, body, out),
+            Self::Direct(session, body) => encode(kind::DIRECT, *session, body, out),
             Self::Reset(session) => encode(kind::RESET, *session, &(), out),
             Self::Goodbye(session, body) => encode(kind::GOODBYE, *session, body, out),
             Self::Sealed(session, counter, ciphertext) => {
@@ -271,6 +289,8 @@ mod kind {
     pub(super) const GOODBYE: u8 = 9;
     pub(super) const SEALED: u8 = 10;
     pub(super) const DETECTIONS: u8 = 11;
+    pub(super) const SCREEN_REPORT: u8 = 12;
+    pub(super) const DIRECT: u8 = 13;
     pub(super) const DATA: u8 = 16;
 }
 

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod clock_filter;
 pub mod datagram;
 pub mod detections;
+pub mod direction;
 pub mod feed;
 pub mod frame_barcode;
 pub mod frame_message;

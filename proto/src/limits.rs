@@ -94,6 +94,27 @@ pub const DETECTIONS_PER_SECOND: u32 = 20;
 /// Longest body of a DETECTIONS: with the kind, the seal and the header it fills the largest datagram.
 pub const MAX_DETECTIONS_BYTES: usize = MAX_DATAGRAM - 37;
 
+/// Streams that one direction may name: a window has no more tiles.
+pub const MAX_DIRECTED_STREAMS: usize = 16;
+
+/// Longest text of a direction or notice, in bytes: a few lines on a screen.
+pub const MAX_CARD: usize = 240;
+
+/// Longest encoded [`Direction`](crate::message::Direction): with a notice and all headers it fits a datagram.
+pub const MAX_DIRECTION_BYTES: usize = 800;
+
+/// Longest time that a notice lasts.
+pub const MAX_NOTICE: Duration = Duration::from_secs(3600);
+
+/// Shortest time that a stream stays on a screen that goes through several.
+pub const MIN_CYCLE: Duration = Duration::from_secs(1);
+
+/// Largest version of a direction. Nobody counts so far, and there is always a greater one for whoever comes after.
+pub const MAX_DIRECTION_VERSION: u64 = 1 << 48;
+
+/// SCREEN_REPORTs that a viewer sends in a second.
+pub const SCREEN_REPORTS_PER_SECOND: u32 = 20;
+
 /// How far beside the largest picture the centre of a ball may be found, in pixels: a ball of a quarter of the picture's
 /// width that has just left it. What is further away is no detection.
 pub const DETECTION_MARGIN: u32 = MAX_WIDTH / 4;

@@ -158,6 +158,7 @@ impl MiniRelay {
                 self.detections.push(detections);
                 Vec::new()
             }
+            ToRelay::ScreenReport(..) => Vec::new(),
             ToRelay::Sealed(..) => panic!("a message is sealed once"),
             ToRelay::Goodbye(..) => {
                 self.session = None;

@@ -3,9 +3,8 @@
 use prost::Message;
 
 use super::{CONTROL_HEADER, DatagramError, MAGIC, SEAL_BYTES, kind, u16_at, u64_at};
-use crate::detections;
 use crate::limits::{MAX_DATAGRAM, MAX_REASON, MAX_REPAIR_RANGES, MAX_VIEWER_NAME};
-use crate::message::{Detections, Goodbye, Join, Repair, truncate_reason};
+use crate::message::{Goodbye, Join, Repair, truncate_reason};
 
 /// A control datagram whose kind, length and session have been parsed.
 #[derive(Clone, Copy)]
@@ -117,8 +116,12 @@ pub(super) fn checked_repair(repair: Repair) -> Result<Repair, DatagramError> {
     Ok(repair)
 }
 
-pub(super) fn checked_detections(body: Detections) -> Result<Detections, DatagramError> {
-    detections::check_message(&body).map_err(DatagramError::Field)?;
+/// The body, when `check` finds nothing out of its bounds.
+pub(super) fn checked<M>(
+    body: M,
+    check: fn(&M) -> Result<(), &'static str>,
+) -> Result<M, DatagramError> {
+    check(&body).map_err(DatagramError::Field)?;
     Ok(body)
 }
 

@@ -81,7 +81,9 @@ impl Engine {
             ToViewer::Sealed(session, counter, ciphertext) => {
                 self.on_sealed(now, at, session, counter, ciphertext)
             }
-            ToViewer::Pulse(session, _) | ToViewer::Goodbye(session, _)
+            ToViewer::Pulse(session, _)
+            | ToViewer::Direct(session, _)
+            | ToViewer::Goodbye(session, _)
                 if path
                     .session_named(session)
                     .is_some_and(|session| session.is_sealed()) =>
