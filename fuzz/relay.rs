@@ -472,7 +472,10 @@ impl World {
                 }
             }
             ToViewer::Pulse(_, pulse) => peer.consent = pulse.consent,
-            ToViewer::Refuse(_) | ToViewer::Reset(_) | ToViewer::Goodbye(..) => {}
+            ToViewer::Refuse(_)
+            | ToViewer::Reset(_)
+            | ToViewer::Direct(..)
+            | ToViewer::Goodbye(..) => {}
             ToViewer::Data(..) => panic!("media is no control datagram"),
         }
     }

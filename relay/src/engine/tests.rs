@@ -16,8 +16,8 @@ use fanlight_live::LiveFrame;
 use fanlight_proto::datagram::VERSION;
 use fanlight_proto::limits::{MAX_FRAME_BYTES, SESSION_IDLE};
 use fanlight_proto::message::{
-    Accept, FeedbackReport, Format, FrameBuffer, FrameHeader, FrameId, Join, KeepAlive, Pulse,
-    Refuse, Repair, State, Status, parse_frame,
+    Accept, Direct, FeedbackReport, Format, FrameBuffer, FrameHeader, FrameId, Join, KeepAlive,
+    Pulse, Refuse, Repair, State, Status, parse_frame,
 };
 
 use super::stream::Stream;
@@ -40,6 +40,7 @@ enum Said {
     Accept(Accept),
     Refuse(Refuse),
     Pulse(u64, Pulse),
+    Direct(u64, Direct),
     Reset(u64),
     Goodbye(u64),
 }
@@ -273,6 +274,7 @@ fn read(datagram: &[u8]) -> Said {
         ToViewer::Accept(body) => Said::Accept(body),
         ToViewer::Refuse(body) => Said::Refuse(body),
         ToViewer::Pulse(session, body) => Said::Pulse(session, body),
+        ToViewer::Direct(session, body) => Said::Direct(session, body),
         ToViewer::Reset(session) => Said::Reset(session),
         ToViewer::Goodbye(session, _) => Said::Goodbye(session),
         ToViewer::Sealed(..) | ToViewer::Data(..) => {
