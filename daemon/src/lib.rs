@@ -22,6 +22,7 @@ pub mod logfile;
 pub mod mailbox;
 pub mod notify;
 pub mod paths;
+pub mod priority;
 mod program;
 pub mod rate_limit;
 mod reload;

@@ -94,13 +94,23 @@ impl Fixture {
 
     /// Whether the relay has a thread that encodes.
     fn has_encoder(&self) -> bool {
+        !self.niceness("vp8").is_empty()
+    }
+
+    /// How nice each thread of the relay is that has this name.
+    fn niceness(&self, thread: &str) -> Vec<i32> {
         let threads = format!("/proc/{}/task", self.relay.pid().unwrap());
         let threads = std::fs::read_dir(threads).unwrap().flatten();
-        let names = threads.filter_map(|thread| {
+        let stats = threads.filter_map(|thread| {
             // It may have ended meanwhile.
-            std::fs::read_to_string(thread.path().join("comm")).ok()
+            std::fs::read_to_string(thread.path().join("stat")).ok()
         });
-        names.into_iter().any(|name| name.trim_end() == "vp8")
+
+        let name = format!("({thread})");
+        let named = stats.filter(|stat| stat.contains(&name));
+        // proc_pid_stat(5): the name is the second field, niceness the nineteenth.
+        let niceness = named.map(|stat| stat.rsplit_once(") ")?.1.split(' ').nth(16)?.parse().ok());
+        niceness.map(|nice| nice.expect("a line of stat")).collect()
     }
 
     /// How many clients watch this way.
@@ -238,6 +248,11 @@ fn aiortc_sees_the_ball_by_whep_and_delete_ends_it() {
     };
 
     assert_shows_the_ball(&client.wait_seen(FRAMES));
+    let (encoders, fan_out) = (fixture.niceness("vp8"), fixture.niceness("fanlight-relay"));
+    assert!(
+        encoders.iter().min() > fan_out.iter().max(),
+        "encoders give way to the fan-out: {encoders:?} {fan_out:?}"
+    );
     let listed = fixture.clients();
     assert_eq!(listed.len(), 1, "{listed:?}");
     assert_eq!(

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use fanlight_daemon::clock;
+use fanlight_daemon::{clock, priority};
 use fanlight_live::ledger::{Charge, Resource};
 use fanlight_live::{FrameSubscription, LiveFrame, Output, StreamTable, Subscribe};
 use fanlight_proto::clock::Time;
@@ -112,6 +112,7 @@ impl Encoder {
         thread::Builder::new()
             .name("vp8".to_owned())
             .spawn(move || {
+                priority::to_background();
                 // libvpx's state stays on this thread.
                 let stop = Arc::clone(&shared);
                 let task = EncoderTask::new(table, subscription, frames, shared, charge);
