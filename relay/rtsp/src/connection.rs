@@ -75,13 +75,7 @@ pub(crate) async fn serve_connection<S>(app: &App, stream: S, ends: Ends)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut connection = Connection::new(app, ends);
-    connection.run(stream).await;
-
-    if let Some(session) = &connection.session {
-        session.report(true, &mut Vec::new()).await;
-        tracing::info!(stream = %session.subscription.stream(), "RTSP session ended");
-    }
+    Connection::new(app, ends).serve(stream).await;
 }
 
 impl<'a> Connection<'a> {
@@ -98,6 +92,15 @@ impl<'a> Connection<'a> {
             sent: 0,
             heard: clock::now(),
             progress: clock::now(),
+        }
+    }
+
+    async fn serve<S: AsyncRead + AsyncWrite + Unpin>(&mut self, stream: S) {
+        self.run(stream).await;
+
+        if let Some(session) = &self.session {
+            session.report(true, &mut Vec::new()).await;
+            tracing::info!(stream = %session.subscription.stream(), "RTSP session ended");
         }
     }
 
@@ -212,7 +215,11 @@ impl<'a> Connection<'a> {
         loop {
             match parse(input) {
                 Parsed::Incomplete => return Ok(()),
-                Parsed::Skip(length) => input.advance(length),
+                // Also the receiver reports of a client that gets its packets in the connection.
+                Parsed::Skip(length) => {
+                    input.advance(length);
+                    self.heard = clock::now();
+                }
                 Parsed::Request(request, length) => {
                     input.advance(length);
                     self.heard = clock::now();
@@ -268,7 +275,7 @@ impl<'a> Connection<'a> {
             "PLAY" => self.play(request),
             "PAUSE" => {
                 let session = self.session(request)?;
-                session.playing = false;
+                session.pause();
                 Ok(Response::ok(format!("Session: {}\r\n", session.id)))
             }
             "GET_PARAMETER" => match request.field("Session") {
@@ -437,10 +444,10 @@ impl<'a> Connection<'a> {
             .trim_end_matches("/track0")
             .to_owned();
         let session = self.session(request)?;
-        session.playing = true;
+        let next = session.play();
         let mut info = format!("url={uri}/track0;seq={}", session.rtp.sequence);
-        if let Some(first) = session.rtp.first_timestamp() {
-            let _ = write!(info, ";rtptime={first}");
+        if let Some(next) = next {
+            let _ = write!(info, ";rtptime={next}");
         }
 
         let fields = format!(
@@ -467,3 +474,6 @@ impl<'a> Connection<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

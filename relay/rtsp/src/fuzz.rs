@@ -25,7 +25,13 @@ const TURNS: usize = 16;
 const SESSION: &[u8] = b"%";
 
 /// A picture that RTP/JPEG can carry.
-const PICTURE: &[u8] = include_bytes!("../../../fuzz/corpus/rtp_jpeg/picture");
+pub(crate) const PICTURE: &[u8] = include_bytes!("../../../fuzz/corpus/rtp_jpeg/picture");
+
+/// The first frame of a source.
+pub(crate) const FIRST: FrameId = FrameId {
+    epoch: 1,
+    number: 0,
+};
 
 /// What a client says, in parts that end with a zero byte, each when the ones before are answered: answers are RTSP or
 /// interleaved data.
@@ -49,7 +55,7 @@ pub fn rtsp(bytes: &[u8]) {
 }
 
 /// A relay with one stream, `cam`, that has a picture.
-fn app() -> App {
+pub(crate) fn app() -> App {
     let settings = Settings {
         listen: (Ipv4Addr::LOCALHOST, 0).into(),
         access: AccessMode::Open,
@@ -57,24 +63,35 @@ fn app() -> App {
         tls: None,
     };
 
-    let table = StreamTable::new(SOURCE_STALE);
-    let published = table.publish(0, frame(), Bytes::new(), clock::now());
-    published.expect("there is room for a stream");
-    App {
-        output: Output::new(table),
+    let app = App {
+        output: Output::new(StreamTable::new(SOURCE_STALE)),
         authenticator: Authenticator::load(&settings).expect("no files are read"),
         pictures: Pictures::default(),
-    }
+    };
+    publish(&app, frame(FIRST, 0, 0, PICTURE));
+    app
 }
 
-fn frame() -> CheckedFrame {
-    let id = FrameId {
-        epoch: 1,
-        number: 0,
-    };
+/// Gives the relay one more frame.
+pub(crate) fn publish(app: &App, frame: CheckedFrame) {
+    let table = app.output.table();
+    let published = table.publish(0, frame, Bytes::new(), clock::now());
+    published.expect("there is room for a stream");
+}
+
+/// A frame that was captured at `captured_ns` by its source's clock, which is `wall_offset_ns` before UTC.
+pub(crate) fn frame(
+    id: FrameId,
+    captured_ns: u64,
+    wall_offset_ns: i64,
+    jpeg: &'static [u8],
+) -> CheckedFrame {
     let header = FrameHeader {
         stream: "cam".into(),
         epoch: id.epoch,
+        number: id.number,
+        captured_ns,
+        wall_offset_ns,
         width: 88,
         height: 56,
         format: Format::Jpeg.into(),
@@ -85,7 +102,7 @@ fn frame() -> CheckedFrame {
         stream: "cam".parse().expect("a good name"),
         id,
         header,
-        jpeg: Bytes::from_static(PICTURE),
+        jpeg: Bytes::from_static(jpeg),
     }
 }
 
@@ -137,7 +154,7 @@ pub fn rtp_jpeg(bytes: &[u8]) {
         return;
     };
 
-    let live = LiveFrame::new(0, frame(), Bytes::new(), clock::now());
+    let live = LiveFrame::new(0, frame(FIRST, 0, 0, PICTURE), Bytes::new(), clock::now());
     let mut sender = RtpSender::new();
     let timestamp = sender.timestamp(&live);
     let (mut offset, mut packet) = (0, Vec::new());

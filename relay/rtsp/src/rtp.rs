@@ -173,3 +173,57 @@ impl RtpSender {
 fn ticks(nanos: u64) -> u32 {
     (u128::from(nanos) * 9 / 100_000) as u32
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use fanlight_daemon::clock;
+
+    use super::*;
+    use crate::fuzz::{PICTURE, frame};
+
+    /// 2027-01-15 08:00:00 UTC, in seconds since 1970.
+    const UTC: u64 = 1_800_000_000;
+
+    /// A frame that a source captured `captured_ms` after it was started, at `utc_ms` after [`UTC`].
+    fn captured(epoch: u64, captured_ms: u64, utc_ms: u64) -> LiveFrame {
+        let id = FrameId { epoch, number: 0 };
+        let nanos = |ms: u64| ms * 1_000_000;
+        let offset = UTC * 1_000_000_000 + nanos(utc_ms) - nanos(captured_ms);
+        let frame = frame(id, nanos(captured_ms), offset as i64, PICTURE);
+        LiveFrame::new(0, frame, Bytes::new(), clock::now())
+    }
+
+    /// Seconds since 1970, their fraction, and RTP time of a sender report.
+    fn reported(sender: &RtpSender) -> (u64, f64, u32) {
+        let report = sender.report("fanlight", false).unwrap();
+        assert_eq!(report[..4], [0x80, 200, 0, 6]);
+        let word = |at: usize| u32::from_be_bytes(report[at..at + 4].try_into().unwrap());
+        let fraction = f64::from(word(12)) / 2_f64.powi(32);
+        (u64::from(word(8)) - 2_208_988_800, fraction, word(16))
+    }
+
+    #[test]
+    fn a_sender_report_says_when_the_newest_picture_was_captured_in_utc() {
+        let mut sender = RtpSender::new();
+        assert!(sender.report("fanlight", false).is_none());
+        for (ms, second, part) in [(0, 0, 0.0), (250, 0, 0.25), (61_500, 61, 0.5)] {
+            let timestamp = sender.timestamp(&captured(1, 70_000 + ms, ms));
+            let (seconds, fraction, rtp) = reported(&sender);
+            assert_eq!((seconds, rtp), (UTC + second, timestamp));
+            assert!((fraction - part).abs() < 1e-5, "{fraction}");
+        }
+    }
+
+    #[test]
+    fn rtp_time_goes_on_as_utc_does_when_a_source_has_started_again() {
+        let mut sender = RtpSender::new();
+        let before = sender.timestamp(&captured(1, 90_000, 0));
+        let after = sender.timestamp(&captured(2, 10, 3_000));
+        assert_eq!(after.wrapping_sub(before), 3 * 90_000);
+        assert_eq!(reported(&sender), (UTC + 3, 0.0, after));
+
+        let later = sender.timestamp(&captured(2, 510, 3_500));
+        assert_eq!(later.wrapping_sub(after), 45_000);
+    }
+}

@@ -38,6 +38,8 @@ pub(crate) struct Session {
     pub(crate) transport: Transport,
     pub(crate) rtp: RtpSender,
     pub(crate) playing: bool,
+    /// Taken by PLAY, to be sent first.
+    first: Option<Arrival>,
     sending: Option<Sending>,
     next_report: Time,
 }
@@ -123,9 +125,31 @@ impl Session {
             transport,
             rtp: RtpSender::new(),
             playing: false,
+            first: None,
             sending: None,
             next_report: Time::default(),
         }
+    }
+
+    /// Begins to play, or goes on: the RTP time of the next packet, if it is known.
+    pub(crate) fn play(&mut self) -> Option<u32> {
+        self.playing = true;
+        if let Some(sending) = &self.sending {
+            return Some(sending.timestamp);
+        }
+
+        let waiting = || self.subscription.try_next(clock::now());
+        self.first = self.first.take().or_else(waiting);
+        match &self.first {
+            Some(first) => Some(self.rtp.timestamp(&first.frame)),
+            None => self.rtp.first_timestamp(),
+        }
+    }
+
+    /// Sends no picture any more, but the rest of one that was begun.
+    pub(crate) fn pause(&mut self) {
+        self.playing = false;
+        self.first = None;
     }
 
     /// Waits for what happens next; `idle`: the connection has sent all that it was given. Cancel safe.
@@ -146,6 +170,10 @@ impl Session {
         };
 
         let wanted = self.playing && next_burst.is_none() && idle;
+        if wanted && let Some(first) = self.first.take() {
+            return Event::Frame(Some(first));
+        }
+
         tokio::select! {
             () = heard => Event::Heard,
             () = burst => Event::Burst,
