@@ -1,5 +1,7 @@
 //! The relay's RTSP side: real programs, and players of others.
 
+mod players;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -88,15 +90,25 @@ fn picture(number: usize, subsampling: Subsamp, optimized: bool) -> Vec<u8> {
     let pixels: Vec<u8> = (0..WIDTH * HEIGHT * 3)
         .map(|place| (place / 5 + place / (WIDTH * 6) * (number + 1)) as u8)
         .collect();
+    compressed(&pixels, (WIDTH, HEIGHT), subsampling, optimized)
+}
+
+/// RGB as JPEG.
+fn compressed(
+    pixels: &[u8],
+    (width, height): (usize, usize),
+    subsampling: Subsamp,
+    optimized: bool,
+) -> Vec<u8> {
     let mut compressor = Compressor::new().unwrap();
     compressor.set_quality(75).unwrap();
     compressor.set_subsamp(subsampling).unwrap();
     compressor.set_optimize(optimized).unwrap();
     let image = Image {
-        pixels: pixels.as_slice(),
-        width: WIDTH,
-        pitch: WIDTH * 3,
-        height: HEIGHT,
+        pixels,
+        width,
+        pitch: width * 3,
+        height,
         format: PixelFormat::RGB,
     };
     compressor.compress_to_vec(image).unwrap()
