@@ -1,7 +1,7 @@
 //! A USB webcam in user space: the kernel's vhci_hcd (USB over IP) takes it for a device on its bus, and the kernel's own
 //! uvcvideo drives it as it drives any webcam, so `/dev/videoN` behaves as in life.
 //!
-//! `fakecam DIR` plugs it in. DIR holds its pictures, JPEG files `WIDTHxHEIGHT-*.jpg`, at least one for each size of
+//! `fakecam DIR [PORT]` plugs it in, at a port of the virtual hub (0). DIR holds its pictures, JPEG files `WIDTHxHEIGHT-*.jpg`, at least one for each size of
 //! [`descriptors::SIZES`]. Commands come as lines on standard input:
 //! - `stall`: stays on the bus and sends nothing; `go` ends that
 //! - `truncate N`: sends only half of each of the next N pictures
@@ -47,9 +47,11 @@ enum Event {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let dir = std::env::args_os().nth(1).ok_or("usage: fakecam DIR")?;
+    let mut arguments = std::env::args().skip(1);
+    let dir = arguments.next().ok_or("usage: fakecam DIR [PORT]")?;
+    let port = arguments.next().map_or(Ok(0), |port| port.parse())?;
     let pictures = Pictures::read(Path::new(&dir))?;
-    let bus = plug_in()?;
+    let bus = plug_in(port)?;
     let (sender, events) = sync_channel(MAX_EVENTS);
     read_requests(bus.try_clone()?, sender.clone());
     read_commands(sender);
@@ -57,12 +59,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Puts the device on the bus; requests come on the stream, and closing it unplugs the device.
-fn plug_in() -> Result<UnixStream, Box<dyn Error>> {
-    const PORT: u32 = 0;
+fn plug_in(port: u32) -> Result<UnixStream, Box<dyn Error>> {
     const DEVICE_ID: u32 = 1 << 16 | 2;
     const HIGH_SPEED: u32 = 3;
     let (ours, kernels) = UnixStream::pair()?;
-    let line = format!("{PORT} {} {DEVICE_ID} {HIGH_SPEED}", kernels.as_raw_fd());
+    let line = format!("{port} {} {DEVICE_ID} {HIGH_SPEED}", kernels.as_raw_fd());
     wait::until("the kernel takes the device", PORT_FREE, || {
         std::fs::write(ATTACH, &line).ok()
     });

@@ -13,7 +13,7 @@ use fanlight_tests::promise::{Measurement, judge};
 use fanlight_tests::wait::SOON;
 use turbojpeg::PixelFormat;
 
-use guest::{Guest, PICTURES};
+use guest::{Guest, PICTURES, SOURCE};
 use subscriber::{Arrival, Subscriber};
 
 /// The share of a camera's rate that must arrive from an emulated machine.
@@ -185,6 +185,85 @@ fn unplugging_and_plugging_in_again_is_told_and_survived() {
             "the same run of the source"
         );
     }
+}
+
+/// The devices that the udev rule has named, each of which asks for a unit of its own.
+fn named_cameras(guest: &mut Guest) -> Vec<String> {
+    let listed = guest.run("udevadm settle; ls /dev/fanlight 2>/dev/null || true");
+    let names: Vec<String> = listed.lines().map(ToOwned::to_owned).collect();
+    for name in &names {
+        let asked = guest.run(&format!(
+            "udevadm info --query=property --name=fanlight/{name}"
+        ));
+        let wants = format!("SYSTEMD_WANTS=fanlight-camera@{name}.service");
+        for line in [wants.as_str(), "TAGS=:systemd:"] {
+            assert!(asked.lines().any(|said| said == line), "{line}: {asked}");
+        }
+    }
+
+    names
+}
+
+#[test]
+fn each_camera_that_is_plugged_in_asks_for_a_unit_whose_name_stays() {
+    let Some(mut guest) = Guest::boot() else {
+        return;
+    };
+
+    guest.run("udev");
+    guest.plug();
+    let first = named_cameras(&mut guest);
+    assert_eq!(first.len(), 1, "{first:?}");
+    let nodes = guest.run("ls -d /sys/class/video4linux/*");
+    assert!(
+        nodes.lines().count() > 1,
+        "it has a node for metadata too: {nodes}"
+    );
+
+    // Of the same make and serial number.
+    guest.run("plug_second");
+    guest.run(
+        "for i in $(seq 200); do [ -e /dev/video2 ] && break; sleep 0.05; done; ls /dev/video2",
+    );
+    let both = named_cameras(&mut guest);
+    assert_eq!(both.len(), 2, "{both:?}");
+    assert!(both.contains(&first[0]), "{both:?}");
+    let target = format!("readlink -f /dev/fanlight/{}", first[0]);
+    let node = guest.run(&target);
+
+    guest.webcam("unplug");
+    guest.run(&format!(
+        "while [ -e {} ]; do sleep 0.05; done",
+        node.trim()
+    ));
+    let left = named_cameras(&mut guest);
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert!(both.contains(&left[0]) && left != first, "{left:?}");
+
+    guest.run("plug");
+    guest.run(
+        "for i in $(seq 200); do [ $(ls /dev/fanlight | wc -l) = 2 ] && break; sleep 0.05; done",
+    );
+    assert_eq!(named_cameras(&mut guest), both);
+    guest.run(&format!(
+        "source_start {SOURCE} --input camera --device /dev/fanlight/{}",
+        first[0]
+    ));
+    Subscriber::new(guest.endpoint()).pictures(5);
+}
+
+#[test]
+fn of_a_device_with_many_nodes_those_that_capture_pictures_are_cameras() {
+    let Some(mut guest) = Guest::boot() else {
+        return;
+    };
+
+    guest.run("udev");
+    guest.run("load vivid");
+    let nodes = guest.run("udevadm settle; ls /sys/class/video4linux");
+    let cameras = named_cameras(&mut guest);
+    assert!(nodes.contains("v4l-touch0"), "{nodes}");
+    assert_eq!(cameras, ["vivid_000_vid_cap_vivid.0"], "{nodes}");
 }
 
 #[test]
