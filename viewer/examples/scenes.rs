@@ -69,6 +69,8 @@ impl Handler for Printer {
         Self::print(&format!("presented {}", id.number));
     }
 
+    fn shows(&mut self, _tile: usize, _shown: Option<&Shown>, _by_hand: bool) {}
+
     fn step(&mut self, _tile: usize, step: Step, _shown: Option<StreamName>) {
         Self::print(&format!("step {step:?}"));
     }
@@ -85,6 +87,7 @@ fn options() -> anyhow::Result<Options> {
         grid: (1, 1),
         view: View::default(),
         panels: Vec::new(),
+        cover: Arc::default(),
     };
 
     let mut arguments = std::env::args().skip(1);

@@ -5,7 +5,7 @@ use fanlight_pixels::font::Font;
 use fanlight_pixels::text::{Align, TextBlock, line_height};
 
 use crate::canvas::{Area, Canvas, Colour};
-use crate::overlay::SMALLEST;
+use crate::overlay::{SMALLEST, fitted};
 use crate::readings::{Readings, length, time_of_day};
 use crate::scene::Card;
 
@@ -35,7 +35,7 @@ pub(crate) fn draw(
     let foot = draw_foot(canvas, font, readings);
     let room = canvas.width() * 86 / 100;
     let size = (canvas.height() / 9).min(canvas.width() / 14).max(SMALLEST);
-    let title = TextBlock::wrapped(font, &card.title, size, room, 2);
+    let title = fitted(font, &card.title, size, (room, canvas.height() * 2 / 5));
     let small = (size * 45 / 100).max(SMALLEST);
     let reason = TextBlock::wrapped(font, &card.reason, small, room, REASON_LINES);
     let advice = TextBlock::wrapped(font, &card.advice, small, room, ADVICE_LINES);

@@ -70,8 +70,14 @@ pub struct Config {
     /// Show the next streams every so often, such as 10s: of those that are named or, if none is, of those that the relay
     /// has. Unset: never.
     pub cycle: Option<humantime::Duration>,
-    /// What the operator calls this screen, at most 64 bytes. Unset: the host's name.
+    /// What the operator calls this screen, at most 64 bytes. Unset: the host's name and, after a -, the `monitor` if that is
+    /// set.
     pub name: Option<String>,
+    /// Whether relays may say what this screen shows: who is an admin of one. It keeps what it was told, also without a
+    /// relay, until it is told something else.
+    pub directed: bool,
+    /// The folder to keep that in. Unset: $STATE_DIRECTORY, $XDG_STATE_HOME/fanlight or ~/.local/state/fanlight.
+    pub state_dir: Option<PathBuf>,
     /// Begin in full screen.
     pub fullscreen: bool,
     /// The monitor to be on: its name, or its number from 1, counted from left to right. Unset: the desktop decides.
@@ -259,6 +265,11 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
         "`name` has {length} bytes; it may have {MAX_VIEWER_NAME}"
     );
 
+    ensure!(
+        !config.directed || config.grid.is_none(),
+        "`directed` and `grid` do not go together: a screen that is directed shows one stream at a time"
+    );
+
     let trackers = config.trackers;
     ensure!(
         (1..=MAX_TRACKERS).contains(&trackers),
@@ -276,10 +287,11 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
 /// What the operator calls this screen.
 pub(crate) fn screen_name(config: &Config) -> String {
     let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let mut name = config
-        .name
-        .clone()
-        .unwrap_or_else(|| host().trim().to_owned());
+    let of_monitor = || match &config.monitor {
+        None => host().trim().to_owned(),
+        Some(monitor) => format!("{}-{monitor}", host().trim()),
+    };
+    let mut name = config.name.clone().unwrap_or_else(of_monitor);
     name.truncate(name.floor_char_boundary(MAX_VIEWER_NAME));
     name
 }

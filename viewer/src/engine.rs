@@ -4,6 +4,7 @@
 //! The socket thread drives it (see [`drive`](crate::udp::drive)), the simulator does on a virtual clock.
 
 mod detections;
+mod directed;
 mod display;
 mod fallback;
 mod frame_tally;
@@ -29,12 +30,14 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{DataHeader, ToViewer};
 use fanlight_proto::handshake::ViewerAccess;
 use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_VIEWER_NAME};
-use fanlight_proto::message::{FrameId, StreamInfo, StreamName};
+use fanlight_proto::message::{Direct, FrameId, StreamInfo, StreamName};
 use fanlight_proto::reassembly::Reassembly;
 use fanlight_proto::secrets::Secrets;
 
 pub use detections::DetectionCounts;
 use detections::DetectionSender;
+use directed::Directed;
+pub use directed::ScreenState;
 use display::DisplayMonitor;
 use fallback::Fallback;
 pub use fallback::Transport;
@@ -125,6 +128,8 @@ pub enum Output {
     Credit(usize, u32, u32),
     /// Pictures of a relay that can be reached by both are sought by this from now on, and why.
     Transport(Transport, &'static str),
+    /// A relay says what the screen shall show; only after [`Engine::on_screen`].
+    Direct(Box<Direct>),
 }
 
 /// What all paths have in common.
@@ -175,6 +180,8 @@ pub struct Engine {
     presentation: Presentation,
     display: DisplayMonitor,
     detection_sender: DetectionSender,
+    /// None: the screen takes no directions.
+    directed: Option<Directed>,
     stream: Option<StreamName>,
     foreign: u64,
 }
@@ -216,6 +223,7 @@ impl Engine {
             presentation: Presentation::default(),
             display: DisplayMonitor::default(),
             detection_sender: DetectionSender::default(),
+            directed: None,
             stream: None,
             foreign: 0,
         }
@@ -278,6 +286,7 @@ impl Engine {
 
         self.ask_for_repairs(now);
         self.send_detections(now);
+        self.send_screen_reports(now);
         self.assess(now);
     }
 
@@ -302,6 +311,7 @@ impl Engine {
                     standby,
                     self.fallback_due(),
                     self.detections_due(),
+                    self.screen_report_due(),
                     self.link_state_until,
                 ]
                 .into_iter()
@@ -333,13 +343,20 @@ impl Engine {
         }
     }
 
-    /// Asks for `stream` in place of the present one: ends the sessions and joins anew. A picture that is live stays for
-    /// a moment, so that no card flashes up between two streams.
-    pub fn watch(&mut self, now: Time, stream: StreamName) {
+    /// Asks for `stream` in place of the present one: ends the sessions and joins anew, unless it is the same; none: any. A
+    /// picture that is live stays for a moment, so that no card flashes up between two streams.
+    pub fn watch(&mut self, now: Time, stream: Option<StreamName>) {
+        let is_same = stream
+            .as_ref()
+            .is_some_and(|stream| stream.as_str() == self.shared.wanted());
+        self.shared.config.request = Request::Stream(stream);
+        self.shared.sticky_stream = None;
+        if is_same {
+            return;
+        }
+
         let is_live = self.link_state == LinkState::Live;
         self.switching_until = is_live.then(|| now + MAX_SWITCHING);
-        self.shared.config.request = Request::Stream(Some(stream));
-        self.shared.sticky_stream = None;
         for at in 0..self.paths.len() {
             self.retire_session(at);
             self.paths[at].ask_anew(now, &mut self.shared);

@@ -9,9 +9,13 @@ use fanlight_proto::datagram::ToRelay;
 use fanlight_proto::frame_message::{Content, FrameMessage};
 use fanlight_proto::handshake::{RelayAccess, SharedKey, ViewerAccess};
 use fanlight_proto::limits::{MAX_FRAME_BYTES, REKEY_INTERVAL};
-use fanlight_proto::message::{Detection, FrameId, NotShown, Refusal, State};
+use fanlight_proto::message::{
+    Detection, Direct, Direction, FrameId, NotShown, Refusal, State, StreamName,
+};
 
-use crate::engine::{Carrier, Engine, EngineConfig, Output, Presentation, Redundancy, Request};
+use crate::engine::{
+    Carrier, Engine, EngineConfig, Output, Presentation, Redundancy, Request, ScreenState,
+};
 use crate::mini_relay::{MiniRelay, STREAM};
 use crate::track::wire::{Answer, HEADER_BYTES, Header, MAX_ANSWER};
 
@@ -264,10 +268,14 @@ impl World {
                     relay.switch_key();
                 }
             }
-            _ => relay.status.state = State::Live as i32,
+            _ => {
+                relay.status.state = State::Live as i32;
+                let said = relay.direct(direct_of(self.number));
+                self.said.extend(said.into_iter().map(|said| (at, said)));
+            }
         }
 
-        let said = relay.tell_status(self.now);
+        let said = self.relays[at].tell_status(self.now);
         self.said.extend(said.into_iter().map(|said| (at, said)));
     }
 
@@ -290,8 +298,16 @@ impl World {
             number: self.number,
             ..Detection::default()
         };
-        let stream = STREAM.parse().expect("a good name");
+        let stream: StreamName = STREAM.parse().expect("a good name");
         self.engine.on_detection(&stream, detection);
+        if flags & 4 != 0 {
+            let number = self.number;
+            self.engine.on_screen(ScreenState {
+                shown: shown.map(|_| (stream, FrameId { epoch: 1, number })),
+                tiles: u32::from(flags % 17),
+                ..ScreenState::default()
+            });
+        }
     }
 
     /// Lets all that was said come to who it is for, and what that leads to.
@@ -320,6 +336,7 @@ impl World {
             }
             Output::JoinGroup(at, group) => self.engine.on_group_joined(self.now, at, group),
             Output::Credit(..)
+            | Output::Direct(_)
             | Output::LeaveGroup(_)
             | Output::LinkState(_)
             | Output::List(..)
@@ -362,6 +379,18 @@ impl World {
         } else {
             self.engine.on_datagram(self.now, at, &mut message.to_vec());
         }
+    }
+}
+
+/// What a relay may say to a screen.
+fn direct_of(version: u64) -> Direct {
+    Direct {
+        direction: Some(Direction {
+            version: version + 1,
+            origin: 1,
+            ..Direction::default()
+        }),
+        notice: None,
     }
 }
 

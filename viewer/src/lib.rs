@@ -5,6 +5,7 @@
 mod canvas;
 mod card;
 pub mod config;
+pub mod cover;
 pub mod decode;
 pub mod engine;
 pub mod found_relays;

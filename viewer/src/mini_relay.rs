@@ -6,8 +6,9 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{DataHeader, ToRelay, ToViewer};
 use fanlight_proto::handshake::{self, Channels, RelayAccess, Responder};
 use fanlight_proto::message::{
-    Accept, Access, Challenge, Detections, Format, FrameBuffer, FrameHeader, FrameId, Goodbye,
-    Join, Pulse, Refusal, Refuse, Repair, Report, State, Status, StreamInfo, StreamKey, Verdict,
+    Accept, Access, Challenge, Detections, Direct, Format, FrameBuffer, FrameHeader, FrameId,
+    Goodbye, Join, Pulse, Refusal, Refuse, Repair, Report, ScreenReport, State, Status, StreamInfo,
+    StreamKey, Verdict,
 };
 use fanlight_proto::seal::MediaKey;
 use fanlight_proto::shard::packetize;
@@ -57,6 +58,8 @@ pub(crate) struct MiniRelay {
     /// What viewers found, and what the source makes of it.
     pub(crate) detections: Vec<Detections>,
     pub(crate) verdict: Option<Verdict>,
+    /// What a screen says of itself.
+    pub(crate) screen_reports: Vec<ScreenReport>,
 }
 
 impl MiniRelay {
@@ -95,6 +98,7 @@ impl MiniRelay {
             group_heard: false,
             detections: Vec::new(),
             verdict: None,
+            screen_reports: Vec::new(),
         }
     }
 
@@ -137,6 +141,7 @@ impl MiniRelay {
             ToRelay::KeepAlive(session, _)
             | ToRelay::Repair(session, _)
             | ToRelay::Detections(session, _)
+            | ToRelay::ScreenReport(session, _)
             | ToRelay::Goodbye(session, _)
                 if self.session != Some(session) =>
             {
@@ -158,7 +163,10 @@ impl MiniRelay {
                 self.detections.push(detections);
                 Vec::new()
             }
-            ToRelay::ScreenReport(..) => Vec::new(),
+            ToRelay::ScreenReport(_, report) => {
+                self.screen_reports.push(report);
+                Vec::new()
+            }
             ToRelay::Sealed(..) => panic!("a message is sealed once"),
             ToRelay::Goodbye(..) => {
                 self.session = None;
@@ -236,6 +244,14 @@ impl MiniRelay {
         vec![self.in_session(&pulse)]
     }
 
+    /// What the screen shall show.
+    pub(crate) fn direct(&mut self, direct: Direct) -> Vec<Vec<u8>> {
+        let Some(session) = self.session else {
+            return Vec::new();
+        };
+        vec![self.in_session(&ToViewer::Direct(session, direct))]
+    }
+
     /// The farewell of a relay that stops.
     pub(crate) fn stop(&mut self) -> Vec<Vec<u8>> {
         let Some(session) = self.session.take() else {
@@ -262,8 +278,12 @@ impl MiniRelay {
     }
 
     fn in_session(&mut self, message: &ToViewer<'_>) -> Vec<u8> {
-        let (Some(channel), ToViewer::Pulse(session, _) | ToViewer::Goodbye(session, _)) =
-            (&mut self.channel, message)
+        let (
+            Some(channel),
+            ToViewer::Pulse(session, _)
+            | ToViewer::Direct(session, _)
+            | ToViewer::Goodbye(session, _),
+        ) = (&mut self.channel, message)
         else {
             return encoded(message);
         };

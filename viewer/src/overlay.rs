@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use fanlight_pixels::font::Font;
-use fanlight_pixels::text::line_height;
+use fanlight_pixels::text::{Align, TextBlock, line_height};
 
 use crate::canvas::{Area, Canvas, Colour};
 use crate::readings::{Readings, STAGES};
@@ -410,6 +410,45 @@ pub(crate) fn announce(canvas: &mut Canvas<'_>, font: &mut Font, title: &str, te
         let left = canvas.width().saturating_sub(font.width(line, size)) / 2;
         canvas.line(font, line, size, (left, top), TEXT);
         top += line_height(size);
+    }
+}
+
+/// Draws `text` on a dark ground in the middle, over whatever is there: in large letters, and smaller ones where it is long.
+pub(crate) fn banner(canvas: &mut Canvas<'_>, font: &mut Font, text: &str) {
+    let room = canvas.width() * 9 / 10;
+    let block = fitted(font, text, canvas.height() / 8, (room, canvas.height() / 2));
+    let margin = block.size;
+    let height = (block.height() + margin).min(canvas.height());
+    let plate = Area {
+        x: 0,
+        y: (canvas.height() - height) / 2,
+        width: canvas.width(),
+        height,
+    };
+
+    canvas.shade_area(plate, GROUND, OPACITY);
+    let centre = Align::Centre(canvas.width());
+    canvas.text(font, &block, (0, plate.y + margin / 2), centre, TEXT);
+}
+
+/// `text` in lines, in letters of `size` or, where those do not fit the room (width, height), as large as they do.
+pub(crate) fn fitted(
+    font: &mut Font,
+    text: &str,
+    size: usize,
+    (width, height): (usize, usize),
+) -> TextBlock {
+    let mut size = size.max(SMALLEST);
+    loop {
+        let rows = (height / line_height(size)).max(1);
+        let block = TextBlock::wrapped(font, text, size, width, usize::MAX);
+        if block.lines.len() <= rows {
+            return block;
+        }
+        if size == SMALLEST {
+            return TextBlock::wrapped(font, text, size, width, rows);
+        }
+        size = (size * 7 / 8).max(SMALLEST);
     }
 }
 

@@ -2,17 +2,20 @@
 //!
 //! The socket thread turns datagrams into complete frames, the decoder's thread turns the newest into a picture, and the
 //! main thread shows the newest picture. A timekeeper prints a line each second and ends a run of limited duration. A canary
-//! thread watches the canary of the stream, if it has one. A window of several tiles has these threads for each of them.
+//! thread watches the canary of the stream, if it has one. A window of several tiles has these threads for each of them. The
+//! director's thread runs when streams follow each other, or relays say what to show.
 
 mod canary;
 mod compare;
 mod decoding;
 mod detection_queue;
+mod director;
 mod feed;
 mod figures;
 mod frame_slot;
 mod link_card;
 mod listing;
+mod on_screen;
 mod output;
 mod panel_texts;
 mod pipeline;
@@ -109,13 +112,14 @@ pub fn run(
     let relays = route.name();
     let began = clock::now();
     let mut feeds = Feeds::start(config, extra, plan, &route, context)?;
+    let cover = feeds.cover();
     let shown = if let Some(output) = extra.output {
         let (presenter, scenes) = feeds.first();
-        write_to_pipe(output, scenes, presenter, &context.shutdown)
+        write_to_pipe(output, (scenes, &cover), presenter, &context.shutdown)
     } else if extra.headless {
         let (presenter, scenes) = feeds.first();
         let nothing = |_: &Shown| Ok(());
-        let ended = presenter.run_headless(scenes, nothing);
+        let ended = presenter.run_headless(scenes, &cover, nothing);
         ended.map_err(anyhow::Error::from)
     } else {
         show_in_window(config, &mut feeds)
@@ -179,6 +183,7 @@ fn show_in_window(config: &Config, feeds: &mut Feeds) -> anyhow::Result<()> {
         grid: config::grid(config),
         view: View::new(config.scaling, config.rotate, config.mirror),
         panels: config::panels(config),
+        cover: feeds.cover(),
     };
 
     let slots: Vec<Arc<SceneSlot>> = feeds.slots();

@@ -23,14 +23,16 @@
 //! | `w` | shows for some seconds which screen this is |
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{FrameId, StreamName};
 use winit::error::{EventLoopError, OsError};
 use winit::event_loop::EventLoop;
 
+use crate::cover::CoverSlot;
 use crate::overlay::Panel;
-use crate::scene::SceneSlot;
+use crate::scene::{SceneSlot, Shown};
 use crate::view::View;
 
 mod app;
@@ -70,6 +72,8 @@ pub struct Options {
     pub view: View,
     /// What is drawn over the picture at first.
     pub panels: Vec<Panel>,
+    /// What stands over all pictures or in place of them.
+    pub cover: Arc<CoverSlot>,
 }
 
 /// Why there is no window, or no window any more.
@@ -110,6 +114,10 @@ pub trait Handler {
     /// The pixels of a frame of this tile were handed to the display server at `at`; called once for each frame.
     fn presented(&mut self, tile: usize, id: FrameId, at: Time);
 
+    /// What this tile has on the screen since it was drawn last; none: no picture. `by_hand`: a person has stopped it, or let
+    /// it go on.
+    fn shows(&mut self, tile: usize, shown: Option<&Shown>, by_hand: bool);
+
     /// A person asks for another stream on this tile than the one `shown`, or which there are.
     fn step(&mut self, tile: usize, step: Step, shown: Option<StreamName>);
 }
@@ -138,6 +146,9 @@ pub fn run(
         // An event loop that has ended needs no waking.
         scenes.set_waker(move || drop(proxy.send_event(app::SceneWaits)));
     }
+    options
+        .cover
+        .set_waker(move || drop(proxy.send_event(app::SceneWaits)));
     let mut app = app::App::new(options, slots, handler);
     let ended = event_loop.run_app(&mut app);
 

@@ -230,6 +230,7 @@ fn said(viewers: &mut Viewers) -> Vec<(SocketAddr, Vec<u8>)> {
                 | viewer::Output::JoinGroup(..)
                 | viewer::Output::LeaveGroup(_)
                 | viewer::Output::Credit(..)
+                | viewer::Output::Direct(_)
                 | viewer::Output::Transport(..) => {}
             }
         }

@@ -175,6 +175,7 @@ impl Viewer {
                 | Output::JoinGroup(..)
                 | Output::LeaveGroup(_)
                 | Output::Credit(..)
+                | Output::Direct(_)
                 | Output::Transport(..) => {
                     unreachable!("no list was asked for, and there is no path over TCP")
                 }

@@ -137,6 +137,7 @@ impl Sink for Session {
             | Output::JoinGroup(..)
             | Output::LeaveGroup(_)
             | Output::Credit(..)
+            | Output::Direct(_)
             | Output::Transport(..) => {}
         }
         ControlFlow::Continue(())

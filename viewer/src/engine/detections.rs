@@ -64,6 +64,11 @@ impl DetectionSender {
         }
     }
 
+    /// See [`Engine::set_screen`].
+    pub(super) const fn screen(&self) -> u64 {
+        self.screen
+    }
+
     pub(super) const fn counts(&self) -> DetectionCounts {
         self.counts
     }
@@ -114,8 +119,8 @@ impl DetectionSender {
 }
 
 impl Engine {
-    /// Sets the screen's identity in messages of detections: the same in all sessions of one viewer, and not 0. None is
-    /// sent before that.
+    /// Sets the screen's identity in messages of detections and in its reports: the same in all sessions of one viewer, and
+    /// not 0. None is sent before that.
     pub fn set_screen(&mut self, screen: u64) {
         self.detection_sender.screen = screen;
     }

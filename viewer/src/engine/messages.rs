@@ -114,6 +114,7 @@ impl Engine {
     fn on_session_message(&mut self, now: Time, at: usize, message: &ToViewer<'_>) -> bool {
         match message {
             ToViewer::Pulse(session, pulse) => self.on_pulse(now, at, *session, pulse),
+            ToViewer::Direct(session, direct) => self.on_direct(now, at, *session, direct),
             ToViewer::Goodbye(session, _) => self.on_end(now, at, *session),
             _ => false,
         }

@@ -11,6 +11,8 @@ use fanlight_proto::limits::KEEP_ALIVE_INTERVAL;
 use fanlight_proto::message::{Accept, KeepAlive, Report, StreamInfo, StreamKey, StreamName};
 use fanlight_proto::seal::MediaKey;
 
+use super::directed::Told;
+
 /// Bounds on the interval of keep-alives that a relay may ask for.
 const INTERVALS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(300));
 
@@ -72,6 +74,8 @@ pub(super) struct Session {
     /// Detections sent in it, and the frames without a tracker that its messages counted.
     pub(super) detections: u64,
     pub(super) untracked: u64,
+    /// What its relay was told of the screen last.
+    pub(super) told: Option<Told>,
     /// What the counts were when the session opened: its report starts from zero.
     base: Report,
 }
@@ -202,6 +206,7 @@ impl Session {
             unrecovered: 0,
             detections: 0,
             untracked: 0,
+            told: None,
             base,
         }
     }

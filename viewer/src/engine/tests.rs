@@ -10,6 +10,7 @@ use super::*;
 use crate::mini_relay::{MiniRelay, STREAM};
 
 mod detections;
+mod directed;
 mod displays;
 mod groups;
 mod joins;
@@ -89,6 +90,7 @@ struct World {
     /// Frames that the screen has shown and when the last, in tests that have one.
     shown: (u64, Option<Time>),
     link_states: Vec<(Time, LinkState)>,
+    directs: Vec<(Time, Direct)>,
     bodies_wrong: u64,
     /// Whether a tracker finds something in each frame.
     finds: bool,
@@ -132,6 +134,7 @@ impl World {
             frames: Vec::new(),
             shown: (0, None),
             link_states: Vec::new(),
+            directs: Vec::new(),
             bodies_wrong: 0,
             finds: false,
             record: None,
@@ -367,6 +370,7 @@ impl World {
                     connection.credit += count;
                 }
                 Output::Transport(transport, _) => self.transports.push((self.now, transport)),
+                Output::Direct(direct) => self.directs.push((self.now, *direct)),
             }
         }
     }

@@ -1,26 +1,37 @@
 //! The streams on their way to the screen: the threads of each, and what is done with each frame shown. The main thread owns
 //! them.
 
-use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::Duration;
-
-use fanlight_daemon::{Context, Shutdown, clock};
+use fanlight_daemon::{Context, clock};
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{FrameId, StreamName};
+use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use super::canary::Canary;
+use super::director::Director;
 use super::pipeline::{Pipeline, joined, spawn};
 use super::presenter::Presenter;
-use super::streams::{StreamChoice, Streams};
+use super::streams::Streams;
 use super::tracking;
 use crate::config::{self, Config, Extra};
+use crate::cover::CoverSlot;
 use crate::overlay::Panel;
 use crate::record::Plan;
-use crate::scene::SceneSlot;
+use crate::scene::{SceneSlot, Shown};
 use crate::stats::Counters;
 use crate::udp::Route;
 use crate::window::{Handler, Step};
+
+/// What all streams of a viewer have in common.
+pub(super) struct Common {
+    pub(super) extra: Extra,
+    pub(super) route: Route,
+    pub(super) context: Context,
+    /// See `Detections` in control.proto.
+    pub(super) screen: u64,
+    /// None when all stays as the settings have it.
+    pub(super) director: Option<Arc<Director>>,
+}
 
 /// One stream.
 struct Feed {
@@ -30,19 +41,26 @@ struct Feed {
 }
 
 impl Feed {
-    /// Starts the threads, the trackers and, if there is a `plan`, the recording of the first stream that `config` names.
+    /// Starts the threads, the trackers and, if there is a `plan`, the recording of the first stream that `config` names, for
+    /// tile `at`.
     fn start(
         config: &Config,
-        extra: &Extra,
+        common: &Common,
+        at: usize,
         plan: Option<Plan>,
-        route: &Route,
-        context: &Context,
     ) -> anyhow::Result<Self> {
+        let Common {
+            extra,
+            route,
+            context,
+            director,
+            ..
+        } = common;
         let counters = Arc::new(Counters::new(clock::now()));
         let mut presenter = Presenter::new(counters, extra.trace.as_deref())?;
         let keeps_jpegs =
             extra.snapshot.is_some() || config::trackers(config).is_some() || plan.is_some();
-        let pipeline = Pipeline::start(config, extra, keeps_jpegs, route, &presenter, context)?;
+        let pipeline = Pipeline::start(config, common, at, keeps_jpegs, &presenter)?;
         presenter.set_canary(pipeline.canary.as_ref().map(Canary::selection));
 
         let trackers = tracking::start(
@@ -64,6 +82,10 @@ impl Feed {
             shutdown: context.shutdown.clone(),
             asking: Arc::default(),
         };
+        if let Some(director) = director {
+            let counters = Arc::clone(presenter.counters());
+            director.attach(streams.clone(), counters, config.stream.first().cloned());
+        }
         Ok(Self {
             presenter,
             pipeline,
@@ -75,7 +97,7 @@ impl Feed {
 /// One feed for each tile of the window, and at least one.
 pub(super) struct Feeds {
     feeds: Vec<Feed>,
-    cycle: Option<JoinHandle<anyhow::Result<()>>>,
+    director: Option<(Arc<Director>, JoinHandle<anyhow::Result<()>>)>,
 }
 
 impl Feeds {
@@ -90,27 +112,48 @@ impl Feeds {
         route: &Route,
         context: &Context,
     ) -> anyhow::Result<Self> {
+        let is_directed = config.directed || config.cycle.is_some();
+        let director = is_directed.then(|| Arc::new(Director::new(config)));
+        let own = || (0..config::tiles(config)).map(|at| config.stream.get(at).cloned());
+        let streams = director
+            .as_ref()
+            .map_or_else(|| own().collect(), |director| director.streams());
+        let common = Common {
+            extra: extra.clone(),
+            route: route.clone(),
+            context: context.clone(),
+            screen: clock::random_u64().max(1),
+            director,
+        };
+
         let mut feeds = Vec::new();
-        for at in 0..config::tiles(config) {
+        for (at, stream) in streams.into_iter().enumerate() {
             let config = Config {
-                stream: config.stream.get(at).cloned().into_iter().collect(),
+                stream: stream.into_iter().collect(),
                 ..config.clone()
             };
-            feeds.push(Feed::start(&config, extra, plan.take(), route, context)?);
+            feeds.push(Feed::start(&config, &common, at, plan.take())?);
         }
 
-        let cycle = config.cycle.map(|every| {
-            let cycle = Cycle::new(&config.stream, &feeds);
-            let shutdown = context.shutdown.clone();
-            spawn("cycle", &context.shutdown, move || {
-                cycle.run(every.into(), &shutdown);
+        let run = |director: Arc<Director>| {
+            let runs = Arc::clone(&director);
+            let work = move || {
+                runs.run();
                 Ok(())
-            })
-        });
+            };
+            let thread = spawn("director", &context.shutdown, work)?;
+            anyhow::Ok((director, thread))
+        };
         Ok(Self {
             feeds,
-            cycle: cycle.transpose()?,
+            director: common.director.map(run).transpose()?,
         })
+    }
+
+    /// What stands over the pictures.
+    pub(super) fn cover(&self) -> Arc<CoverSlot> {
+        let director = self.director.as_ref();
+        director.map_or_else(Arc::default, |(director, _)| Arc::clone(director.cover()))
     }
 
     /// What is done with the frames of the first, and where its scenes come from.
@@ -138,7 +181,12 @@ impl Feeds {
             first.get_or_insert(feed.presenter);
         }
 
-        ended.and(self.cycle.map_or(Ok(()), joined))?;
+        if let Some((director, thread)) = self.director {
+            director.end();
+            ended = ended.and(joined(thread));
+        }
+
+        ended?;
         Ok(first.expect("there is at least one feed"))
     }
 }
@@ -148,44 +196,14 @@ impl Handler for Feeds {
         self.feeds[tile].presenter.presented(id, at);
     }
 
+    fn shows(&mut self, tile: usize, shown: Option<&Shown>, by_hand: bool) {
+        let shown = shown.map(|shown| (&shown.stream, shown.id));
+        self.feeds[tile].presenter.on_screen().set(shown, by_hand);
+    }
+
     fn step(&mut self, tile: usize, step: Step, shown: Option<StreamName>) {
         let feed = &self.feeds[tile];
         let latest = || feed.presenter.counters().stream();
         feed.streams.step(step, shown.or_else(latest));
-    }
-}
-
-/// Shows other streams every so often: the next ones of those that are named or, if none is, of the relay.
-struct Cycle {
-    names: Vec<StreamName>,
-    choices: Vec<Arc<StreamChoice>>,
-    streams: Streams,
-    counters: Arc<Counters>,
-}
-
-impl Cycle {
-    fn new(names: &[StreamName], feeds: &[Feed]) -> Self {
-        let choices = feeds.iter().map(|feed| &feed.pipeline.choice);
-        Self {
-            names: names.to_vec(),
-            choices: choices.map(Arc::clone).collect(),
-            streams: feeds[0].streams.clone(),
-            counters: Arc::clone(feeds[0].presenter.counters()),
-        }
-    }
-
-    fn run(&self, every: Duration, shutdown: &Shutdown) {
-        let mut first = 0;
-        while !shutdown.wait_timeout(every) {
-            if self.names.is_empty() {
-                self.streams.step(Step::Next, self.counters.stream());
-                continue;
-            }
-
-            first = (first + self.choices.len()) % self.names.len();
-            for (at, choice) in self.choices.iter().enumerate() {
-                choice.choose(self.names[(first + at) % self.names.len()].clone());
-            }
-        }
     }
 }

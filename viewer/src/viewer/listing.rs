@@ -154,6 +154,7 @@ impl Sink for Answer<'_> {
             | Output::JoinGroup(..)
             | Output::LeaveGroup(_)
             | Output::Credit(..)
+            | Output::Direct(_)
             | Output::Transport(..) => {}
         }
 

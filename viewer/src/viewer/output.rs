@@ -10,6 +10,7 @@ use fanlight_daemon::Shutdown;
 
 use super::presenter::Presenter;
 use crate::config::{Extra, PictureOutput};
+use crate::cover::CoverSlot;
 use crate::scene::SceneSlot;
 use crate::stats::Report;
 use pipe::Pipe;
@@ -18,17 +19,19 @@ use y4m::Y4mWriter;
 /// Writes each frame to standard output. That its reader has gone ends it, and is no error.
 pub(super) fn write_to_pipe(
     output: PictureOutput,
-    scenes: &SceneSlot,
+    (scenes, cover): (&SceneSlot, &CoverSlot),
     presenter: &mut Presenter,
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
     let stdout = std::io::stdout();
     let mut pipe = Pipe::new(&stdout, shutdown);
     let written = match output {
-        PictureOutput::Mjpeg => presenter.run_headless(scenes, |shown| pipe.write_all(&shown.jpeg)),
+        PictureOutput::Mjpeg => {
+            presenter.run_headless(scenes, cover, |shown| pipe.write_all(&shown.jpeg))
+        }
         PictureOutput::Y4m => {
             let mut y4m = Y4mWriter::new(pipe);
-            presenter.run_headless(scenes, |shown| {
+            presenter.run_headless(scenes, cover, |shown| {
                 y4m.write(&shown.picture, shown.rate_millihertz)
             })
         }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context as _, bail};
-use fanlight_daemon::{Context, Shutdown, clock};
+use fanlight_daemon::{Shutdown, clock};
 
 use super::canary::{self, Canary};
 use super::decoding::{self, DecodeOptions};
+use super::director::Teller;
+use super::feed::Common;
 use super::frame_slot::FrameSlot;
 use super::link_card;
 use super::presenter::Presenter;
@@ -16,7 +18,7 @@ use super::receiver::Receiver;
 use super::streams::StreamChoice;
 use super::timekeeper::Timekeeper;
 use super::verdict_trace::VerdictTrace;
-use crate::config::{self, Config, Extra};
+use crate::config::{self, Config};
 use crate::engine::{Engine, EngineConfig, LinkState};
 use crate::scene::{Scene, SceneSlot};
 use crate::stats::Counters;
@@ -32,16 +34,24 @@ pub(super) struct Pipeline {
 }
 
 impl Pipeline {
+    /// Starts those of tile `at`.
+    ///
     /// # Errors
     /// When a thread cannot be started.
     pub(super) fn start(
         config: &Config,
-        extra: &Extra,
+        common: &Common,
+        at: usize,
         keeps_jpegs: bool,
-        route: &Route,
         presenter: &Presenter,
-        context: &Context,
     ) -> anyhow::Result<Self> {
+        let Common {
+            extra,
+            route,
+            context,
+            screen,
+            director,
+        } = common;
         let counters = Arc::clone(presenter.counters());
         let shutdown = context.shutdown.clone();
         let scenes = Arc::new(SceneSlot::new());
@@ -51,8 +61,11 @@ impl Pipeline {
         counters.on_link_state(clock::now(), &LinkState::Connecting);
         let engine_config = config::engine(config, route)?;
         let choice = Arc::new(StreamChoice::default());
-        let screen = clock::random_u64().max(1);
-        let canary = watch_canary(config, route, &engine_config, presenter, screen)?;
+        let canary = watch_canary(config, route, &engine_config, presenter, *screen)?;
+        let on_screen = presenter.on_screen();
+        let teller = director
+            .as_ref()
+            .map(|director| Teller::new(Arc::clone(director), at, Arc::clone(on_screen)));
         let receiver = Receiver::new(
             Arc::clone(&frame_slot),
             Arc::clone(&counters),
@@ -60,9 +73,10 @@ impl Pipeline {
             config::trackers(config).map(|_| Arc::clone(presenter.detection_queue())),
             VerdictTrace::new(presenter.trace()),
             Arc::clone(&choice),
+            teller,
         );
 
-        let receiving = receive(route.clone(), engine_config, screen, receiver, &shutdown)?;
+        let receiving = receive(route.clone(), engine_config, *screen, receiver, &shutdown)?;
         let options = DecodeOptions {
             traced: extra.trace.is_some(),
             kept: keeps_jpegs,

@@ -16,6 +16,8 @@ use fanlight_proto::message::FrameId;
 
 use super::canary::CanarySelection;
 use super::detection_queue::DetectionQueue;
+use super::on_screen::OnScreen;
+use crate::cover::CoverSlot;
 use crate::marker::Marker;
 use crate::record::{Plan, Recorder, Recording, Sample};
 use crate::scene::{Scene, SceneSlot, Shown};
@@ -35,6 +37,7 @@ pub(super) struct Presenter {
     pool: Option<TrackerPool>,
     recorder: Option<Recorded>,
     detection_queue: Arc<DetectionQueue>,
+    on_screen: Arc<OnScreen>,
     canary: Option<Arc<CanarySelection>>,
 }
 
@@ -87,6 +90,7 @@ impl Presenter {
             newest: None,
             pool: None,
             detection_queue: Arc::default(),
+            on_screen: Arc::default(),
             canary: None,
             recorder: None,
         })
@@ -105,6 +109,11 @@ impl Presenter {
     /// The queue of detections on their way to the socket thread.
     pub(super) const fn detection_queue(&self) -> &Arc<DetectionQueue> {
         &self.detection_queue
+    }
+
+    /// What is on the screen now.
+    pub(super) const fn on_screen(&self) -> &Arc<OnScreen> {
+        &self.on_screen
     }
 
     /// Sets where to say which canary the frames shown name.
@@ -155,13 +164,15 @@ impl Presenter {
             .map(|recorded| recorded.recorder.stop())
     }
 
-    /// Takes each scene as soon as it comes, as a window would, and has `show` show its frame, until `scenes` is closed.
+    /// Takes each scene as soon as it comes, as a window would, and has `show` show its frame, until `scenes` is closed. What
+    /// `cover` stops or replaces is not shown.
     ///
     /// # Errors
     /// The first one of `show`, which ends it.
     pub(super) fn run_headless(
         &mut self,
         scenes: &SceneSlot,
+        cover: &CoverSlot,
         mut show: impl FnMut(&Shown) -> io::Result<()>,
     ) -> io::Result<()> {
         loop {
@@ -171,9 +182,16 @@ impl Presenter {
                 Waited::Closed => scenes.take(),
             };
 
-            if let Some(Scene::Picture(shown)) = &scene {
-                show(shown)?;
-                self.presented(shown.id, clock::now());
+            let covers = cover.get();
+            let is_covered = covers.card.is_some() || covers.frozen;
+            match &scene {
+                Some(Scene::Picture(shown)) if !is_covered => {
+                    show(shown)?;
+                    self.presented(shown.id, clock::now());
+                    self.on_screen.set(Some((&shown.stream, shown.id)), false);
+                }
+                None if !is_covered => {}
+                _ => self.on_screen.set(None, false),
             }
 
             scene.into_iter().for_each(|scene| scenes.recycle(scene));

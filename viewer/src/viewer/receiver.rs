@@ -7,8 +7,10 @@ use std::time::Duration;
 use fanlight_daemon::rate_limit::LogLimiter;
 use fanlight_daemon::{Notify, WatchdogFeeder, clock};
 use fanlight_proto::clock::Time;
+use fanlight_proto::message::StreamName;
 
 use super::detection_queue::DetectionQueue;
+use super::director::Teller;
 use super::frame_slot::FrameSlot;
 use super::streams::StreamChoice;
 use super::verdict_trace::VerdictTrace;
@@ -27,6 +29,7 @@ pub(super) struct Receiver {
     detection_queue: Option<Arc<DetectionQueue>>,
     verdicts: VerdictTrace,
     choice: Arc<StreamChoice>,
+    teller: Option<Teller>,
     ready: bool,
     summary_due: Time,
     watchdog: WatchdogFeeder,
@@ -34,7 +37,7 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    /// `detection_queue` is that of the trackers, if there are any.
+    /// `detection_queue` is that of the trackers, if there are any, and `teller` that of the director.
     pub(super) fn new(
         frame_slot: Arc<FrameSlot>,
         counters: Arc<Counters>,
@@ -42,6 +45,7 @@ impl Receiver {
         detection_queue: Option<Arc<DetectionQueue>>,
         verdicts: VerdictTrace,
         choice: Arc<StreamChoice>,
+        teller: Option<Teller>,
     ) -> Self {
         let watchdog = WatchdogFeeder::new(notify.clone());
         let changes = LogLimiter::new();
@@ -53,6 +57,7 @@ impl Receiver {
             detection_queue,
             verdicts,
             choice,
+            teller,
             ready: false,
             summary_due,
             watchdog,
@@ -105,6 +110,11 @@ impl Sink for Receiver {
             }
             Output::LinkState(link_state) => self.on_link_state(now, link_state),
             Output::Transport(transport, why) => self.on_transport(now, transport, why),
+            Output::Direct(direct) => {
+                if let Some(teller) = &self.teller {
+                    teller.on_direct(now, &direct);
+                }
+            }
             Output::Send(..)
             | Output::List(..)
             | Output::JoinGroup(..)
@@ -120,9 +130,14 @@ impl Sink for Receiver {
             self.notify.ready();
         }
 
-        if let Some(stream) = self.choice.take() {
-            tracing::info!(%stream, "chosen on the screen");
-            engine.watch(now, stream);
+        if let Some(chosen) = self.choice.take() {
+            let stream = chosen.stream.as_ref().map_or("any", StreamName::as_str);
+            let by_hand = chosen.by_hand;
+            tracing::info!(stream, by_hand, "another stream was chosen");
+            if let Some(teller) = &mut self.teller {
+                teller.on_choice(now, &chosen);
+            }
+            engine.watch(now, chosen.stream);
         }
 
         while let Some(body) = self.frame_slot.spare() {
@@ -154,7 +169,9 @@ impl Sink for Receiver {
             self.summary_due
         });
 
-        [self.watchdog.turn(now), detections_due]
+        let teller = self.teller.as_mut();
+        let telling_due = teller.and_then(|teller| teller.turn(now, engine));
+        [self.watchdog.turn(now), detections_due, telling_due]
             .into_iter()
             .flatten()
             .min()

@@ -29,23 +29,36 @@ const MAX_LISTED: usize = 24;
 #[derive(Debug, Default)]
 pub(super) struct StreamChoice(Mutex<Choice>);
 
+/// A stream that was chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Chosen {
+    /// None: any.
+    pub(super) stream: Option<StreamName>,
+    /// A person at the screen did.
+    pub(super) by_hand: bool,
+}
+
 #[derive(Debug, Default)]
 struct Choice {
-    latest: Option<StreamName>,
+    latest: Option<Chosen>,
     is_taken: bool,
 }
 
 impl StreamChoice {
-    /// Has the socket's thread ask for `stream`.
-    pub(super) fn choose(&self, stream: StreamName) {
+    /// Has the socket's thread ask for `stream`; none: any.
+    pub(super) fn choose(&self, stream: Option<StreamName>) {
+        self.set(stream, false);
+    }
+
+    fn set(&self, stream: Option<StreamName>, by_hand: bool) {
         *self.0.lock() = Choice {
-            latest: Some(stream),
+            latest: Some(Chosen { stream, by_hand }),
             is_taken: false,
         };
     }
 
-    /// The stream to show from now on, once for each choice.
-    pub(super) fn take(&self) -> Option<StreamName> {
+    /// What to show from now on, once for each choice.
+    pub(super) fn take(&self) -> Option<Chosen> {
         let mut choice = self.0.lock();
         let is_taken = std::mem::replace(&mut choice.is_taken, true);
         choice.latest.clone().filter(|_| !is_taken)
@@ -53,7 +66,7 @@ impl StreamChoice {
 
     /// The latest choice, taken or not.
     fn latest(&self) -> Option<StreamName> {
-        self.0.lock().latest.clone()
+        self.0.lock().latest.as_ref()?.stream.clone()
     }
 }
 
@@ -71,9 +84,18 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    /// Asks the relay for its streams and takes a step from the latest choice or, before there is one, from `shown`; unless
-    /// it is being asked already.
+    /// Takes the step that a person asks for, from the latest choice or, before there is one, from `shown`. The relay is
+    /// asked for its streams, unless it is being asked already.
     pub(super) fn step(&self, step: Step, shown: Option<StreamName>) {
+        self.start(step, shown, true);
+    }
+
+    /// Goes on to the relay's next stream, in the same way.
+    pub(super) fn go_on(&self, shown: Option<StreamName>) {
+        self.start(Step::Next, shown, false);
+    }
+
+    fn start(&self, step: Step, shown: Option<StreamName>, by_hand: bool) {
         if self.asking.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -82,18 +104,18 @@ impl Streams {
         let shown = self.choice.latest().or(shown);
         let this = self.clone();
         let thread = thread::Builder::new().name("streams".to_owned());
-        if let Err(error) = thread.spawn(move || this.ask(step, shown.as_ref())) {
+        if let Err(error) = thread.spawn(move || this.ask(step, shown.as_ref(), by_hand)) {
             self.asking.store(false, Ordering::Release);
             tracing::warn!("the relay is not asked for its streams: {error}");
         }
     }
 
-    fn ask(self, step: Step, shown: Option<&StreamName>) {
+    fn ask(self, step: Step, shown: Option<&StreamName>, by_hand: bool) {
         let answer = listing::streams(&self.route, self.name, &self.shutdown);
         // Whoever sees the other stream may take the next step.
         self.asking.store(false, Ordering::Release);
         let (note, lingers) = match answer {
-            Ok((streams, _)) => taken(step, &streams, shown, &self.choice),
+            Ok((streams, _)) => taken(step, &streams, shown, &self.choice, by_hand),
             Err(error) => (format!("{error:#}"), NAME_LINGERS),
         };
 
@@ -107,6 +129,7 @@ fn taken(
     streams: &[StreamInfo],
     shown: Option<&StreamName>,
     choice: &StreamChoice,
+    by_hand: bool,
 ) -> (String, Duration) {
     let names = streams.iter().filter_map(|stream| stream.name.parse().ok());
     let mut names: Vec<StreamName> = names.collect();
@@ -118,7 +141,7 @@ fn taken(
     match stepped(step, &names, shown) {
         Some(name) => {
             let note = format!("stream {name}");
-            choice.choose(name);
+            choice.set(Some(name), by_hand);
             (note, NAME_LINGERS)
         }
         None => ("the relay has no other stream".to_owned(), NAME_LINGERS),
@@ -198,15 +221,21 @@ mod tests {
         let choice = StreamChoice::default();
         let hall = names("hall").pop();
 
-        let (text, _) = taken(Step::List, &streams, hall.as_ref(), &choice);
+        let (text, _) = taken(Step::List, &streams, hall.as_ref(), &choice, true);
         assert_eq!(text, "streams, by the arrow keys:\n    gate\n▶ hall");
         assert_eq!(choice.take(), None);
 
-        let (text, _) = taken(Step::Next, &streams, hall.as_ref(), &choice);
+        let (text, _) = taken(Step::Next, &streams, hall.as_ref(), &choice, true);
         assert_eq!(text, "stream gate");
-        assert_eq!(choice.take(), names("gate").pop());
+        let chosen = |stream: &str, by_hand| Chosen {
+            stream: names(stream).pop(),
+            by_hand,
+        };
+        assert_eq!(choice.take(), Some(chosen("gate", true)));
         assert_eq!(choice.take(), None);
         assert_eq!(choice.latest(), names("gate").pop());
+        choice.choose(None);
+        assert_eq!(choice.take(), Some(chosen("", false)));
     }
 
     #[test]

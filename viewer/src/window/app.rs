@@ -1,5 +1,6 @@
 //! The event handler of the window: redraws, keys, mouse and timers. It runs on the main thread.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fanlight_daemon::clock;
@@ -17,6 +18,8 @@ use super::tile::{Seek, Tile};
 use super::tiles::Tiles;
 use super::{Handler, Options, Step, WindowError, snapshot};
 use crate::canvas::{Canvas, Painter};
+use crate::card;
+use crate::cover::{Announcement, Cover};
 use crate::overlay::{self, Panel};
 use crate::picture::Picture;
 use crate::scene::SceneSlot;
@@ -57,6 +60,8 @@ pub(super) struct App<'a> {
     panels: Vec<Panel>,
     pointer: Pointer,
     identifies_until: Option<Time>,
+    /// What stands over the pictures or in place of them.
+    cover: Arc<Cover>,
     /// Words on a tile, and until when.
     note: Option<(usize, String, Time)>,
     hide_cursor_at: Option<Time>,
@@ -82,6 +87,7 @@ impl<'a> App<'a> {
             panels: options.panels.clone(),
             pointer: Pointer::default(),
             identifies_until: None,
+            cover: Arc::default(),
             note: None,
             hide_cursor_at: None,
             look_at: None,
@@ -106,18 +112,23 @@ impl<'a> App<'a> {
             return Ok(());
         };
 
-        self.tiles.refresh(!self.panels.is_empty());
-        self.set_title(&screen);
+        if self.cover.card.is_none() {
+            self.tiles.refresh(&self.cover, !self.panels.is_empty());
+            self.set_title(&screen);
+        }
         let drawn = screen.draw(|canvas, age| self.paint(canvas, age));
         self.screen = Some(screen);
 
         if drawn? {
             self.tiles.on_drawn();
             let now = clock::now();
+            let is_covered = self.cover.card.is_some();
             for (at, tile) in self.tiles.iter_mut() {
                 if let Some(id) = tile.take_fresh() {
                     self.handler.presented(at, id, now);
                 }
+                let shown = tile.shown().filter(|_| tile.is_visible() && !is_covered);
+                self.handler.shows(at, shown, tile.is_moved_by_hand());
             }
         }
 
@@ -136,10 +147,11 @@ impl<'a> App<'a> {
 
     /// Draws all that has changed on a canvas with the pixels of `age` drawings ago.
     fn paint(&mut self, canvas: &mut Canvas<'_>, age: u8) {
-        let identifies = self.identifies_until.is_some();
+        let announcement = self.announcement();
         // Its ground would become darker with each drawing.
-        let age = if identifies { 0 } else { age };
+        let age = if announcement.is_some() { 0 } else { age };
         let point = self.pointer.at();
+        let cover = Arc::clone(&self.cover);
         let Self {
             tiles,
             painter,
@@ -148,19 +160,49 @@ impl<'a> App<'a> {
             ..
         } = self;
 
-        tiles.paint(canvas, age, |canvas, at, tile| {
-            let note = note.as_ref().filter(|(tile, ..)| *tile == at);
-            let words = tile.words(note.map(|(_, text, _)| text.as_str()), point);
-            let taken = tile.paint(canvas, painter);
-            let font = &mut painter.font;
-            overlay::draw(canvas, font, panels, tile.readings(), &words, &taken);
-        });
-
-        if identifies {
-            let readings = tiles.get(0).readings();
-            let font = &mut painter.font;
-            overlay::announce(canvas, font, &readings.screen, &readings.address);
+        if let Some(card) = &cover.card {
+            card::draw(canvas, &mut painter.font, card, tiles.get(0).readings());
+        } else {
+            tiles.paint(canvas, age, |canvas, at, tile| {
+                let note = note.as_ref().filter(|(tile, ..)| *tile == at);
+                let words = tile.words(note.map(|(_, text, _)| text.as_str()), point);
+                let taken = tile.paint(canvas, painter);
+                let font = &mut painter.font;
+                overlay::draw(canvas, font, panels, tile.readings(), &words, &taken);
+            });
         }
+
+        let font = &mut painter.font;
+        match announcement {
+            Some(Announcement::Identity) => {
+                let readings = tiles.get(0).readings();
+                overlay::announce(canvas, font, &readings.screen, &readings.address);
+            }
+            Some(Announcement::Text(text)) => overlay::banner(canvas, font, &text),
+            None => {}
+        }
+    }
+
+    /// What a person or a relay wants to be told in large letters.
+    fn announcement(&self) -> Option<Announcement> {
+        let by_key = self.identifies_until.map(|_| Announcement::Identity);
+        by_key.or_else(|| self.cover.announcement.clone())
+    }
+
+    /// Obeys what the screen is told newly. Returns whether all has to be drawn anew.
+    fn obey(&mut self) -> bool {
+        let cover = self.options.cover.get();
+        if Arc::ptr_eq(&cover, &self.cover) {
+            return false;
+        }
+
+        let former = std::mem::replace(&mut self.cover, cover);
+        if !self.cover.moves_as(&former) {
+            for (at, tile) in self.tiles.iter_mut() {
+                tile.follow(at, &self.cover);
+            }
+        }
+        true
     }
 
     /// Gives each tile its place.
@@ -247,12 +289,7 @@ impl<'a> App<'a> {
     }
 
     fn pause_or_resume(&mut self) {
-        let tile = self.current_tile();
-        if tile.is_paused() {
-            tile.resume();
-        } else {
-            tile.pause();
-        }
+        self.current_tile().pause_or_resume();
         self.request_redraw();
     }
 
@@ -412,6 +449,7 @@ impl ApplicationHandler<SceneWaits> for App<'_> {
         match Screen::open(event_loop, self.options) {
             Ok(screen) => {
                 self.screen = Some(screen);
+                self.obey();
                 self.look_at = Some(clock::now() + OPENING_TAKES);
                 self.show_cursor_for_a_while();
                 self.lay_out();
@@ -434,7 +472,14 @@ impl ApplicationHandler<SceneWaits> for App<'_> {
         if let Some((at, text, lingers)) = told {
             self.show_note(at, text, lingers);
         }
-        let is_stale = self.tiles.is_stale(!self.panels.is_empty());
+        if self.obey() {
+            // Nothing of a card that covered all is left beside the tiles.
+            return self.lay_out();
+        }
+        let is_stale = match self.cover.card {
+            Some(_) => self.tiles.refresh_readings(),
+            None => self.tiles.is_stale(!self.panels.is_empty()),
+        };
         if let Some(screen) = self.screen.as_ref().filter(|_| is_stale) {
             screen.request_redraw();
         }

@@ -10,6 +10,7 @@ use fanlight_proto::message::FrameId;
 use super::history::{History, Past};
 use crate::canvas::{Area, Canvas, Painter};
 use crate::card;
+use crate::cover::Cover;
 use crate::decode::Decoder;
 use crate::marker::{self, Marker, Span};
 use crate::overlay;
@@ -50,6 +51,10 @@ pub(super) struct Tile<'a> {
     history: History,
     /// Which frame of the history is shown while the picture is stopped.
     paused: Option<usize>,
+    /// It is to be stopped as soon as its picture is of the right stream.
+    told_to_stop: bool,
+    /// A person has let it go on nevertheless.
+    released: bool,
     decoder: Decoder,
 }
 
@@ -69,6 +74,8 @@ impl<'a> Tile<'a> {
             changed: 0,
             history: History::default(),
             paused: None,
+            told_to_stop: false,
+            released: false,
             decoder: Decoder::new(),
         }
     }
@@ -133,10 +140,11 @@ impl<'a> Tile<'a> {
             && (has_scene || says_more && !Arc::ptr_eq(&self.readings, &self.scenes.readings()))
     }
 
-    /// Takes what is new for drawing `number`: readings, and the newest scene unless the picture is stopped.
-    pub(super) fn refresh(&mut self, number: u64, has_panels: bool) {
+    /// Takes what is new for drawing `number`: readings, and the newest scene unless the picture is stopped. Returns whether it
+    /// is a picture.
+    pub(super) fn refresh(&mut self, number: u64, has_panels: bool) -> bool {
         if !self.is_stale(has_panels) {
-            return;
+            return false;
         }
 
         self.readings = self.scenes.readings();
@@ -148,7 +156,43 @@ impl<'a> Tile<'a> {
             if let Scene::Picture(shown) = &self.scene {
                 self.history.push(clock::now(), shown);
                 self.fresh = Some(shown.id);
+                return true;
             }
+        }
+
+        false
+    }
+
+    /// Takes what its panels say; returns whether that is new.
+    pub(super) fn refresh_readings(&mut self) -> bool {
+        let readings = self.scenes.readings();
+        let is_new = !Arc::ptr_eq(&self.readings, &readings);
+        self.readings = readings;
+        is_new
+    }
+
+    /// The screen is told anew whether the picture of this tile, which is number `at`, moves.
+    pub(super) fn follow(&mut self, at: usize, cover: &Cover) {
+        self.resume();
+        self.released = false;
+        self.told_to_stop = cover.frozen;
+        self.stop_if_told(at, cover);
+    }
+
+    /// Stops the picture if it is to stop and is the right one.
+    pub(super) fn stop_if_told(&mut self, at: usize, cover: &Cover) {
+        let is_right = |shown: &Shown| cover.stops(at, &shown.stream);
+        if self.told_to_stop && !self.released && self.shown().is_some_and(is_right) {
+            self.pause();
+        }
+    }
+
+    /// Whether a person has stopped the picture, or let it go on that was to be stopped.
+    pub(super) const fn is_moved_by_hand(&self) -> bool {
+        if self.told_to_stop {
+            self.released
+        } else {
+            self.paused.is_some()
         }
     }
 
@@ -170,6 +214,16 @@ impl<'a> Tile<'a> {
     pub(super) fn pause(&mut self) {
         let newest = self.history.len().checked_sub(1);
         self.paused = newest.filter(|_| self.shown().is_some());
+    }
+
+    /// A person stops the picture, or lets it go on.
+    pub(super) fn pause_or_resume(&mut self) {
+        self.released = self.is_paused();
+        if self.is_paused() {
+            self.resume();
+        } else {
+            self.pause();
+        }
     }
 
     /// Shows live pictures again.

@@ -3,6 +3,7 @@
 use super::grid;
 use super::tile::Tile;
 use crate::canvas::{Area, BLACK, Canvas};
+use crate::cover::Cover;
 use crate::scene::{SceneSlot, Shown};
 use crate::view::View;
 
@@ -87,12 +88,20 @@ impl<'a> Tiles<'a> {
         self.tiles.iter().any(|tile| tile.is_stale(has_panels))
     }
 
-    /// Takes what is new for the next drawing.
-    pub(super) fn refresh(&mut self, has_panels: bool) {
+    /// Takes what is new for the next drawing, and stops the pictures that `cover` stops.
+    pub(super) fn refresh(&mut self, cover: &Cover, has_panels: bool) {
         let drawing = self.drawings + 1;
-        for tile in &mut self.tiles {
-            tile.refresh(drawing, has_panels);
+        for (at, tile) in self.tiles.iter_mut().enumerate() {
+            if tile.refresh(drawing, has_panels) {
+                tile.stop_if_told(at, cover);
+            }
         }
+    }
+
+    /// Takes what panels say of the first tile; returns whether that is new.
+    pub(super) fn refresh_readings(&mut self) -> bool {
+        let first = self.tiles.first_mut();
+        first.is_some_and(Tile::refresh_readings)
     }
 
     /// The next drawing is on the screen.
@@ -157,7 +166,7 @@ mod tests {
             ..Default::default()
         });
         assert!(tiles.is_stale(true));
-        tiles.refresh(true);
+        tiles.refresh(&Cover::default(), true);
         assert!(!tiles.is_stale(true));
         assert_eq!(drawn(&tiles, 1), [1]);
         tiles.on_drawn();

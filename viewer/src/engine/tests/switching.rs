@@ -13,7 +13,7 @@ fn another_stream_is_shown_at_once_even_if_its_numbers_are_lower() {
 
         world.relay().stream = "gate".into();
         world.number = 3;
-        world.engine.watch(ms(1000), "gate".parse().unwrap());
+        world.engine.watch(ms(1000), Some("gate".parse().unwrap()));
         world.run_until(ms(1500));
 
         assert_eq!(world.relay().wanted, "gate");
@@ -30,13 +30,13 @@ fn the_former_picture_stands_until_the_other_stream_comes_but_not_for_long() {
     let mut world = World::new(1);
     world.run_until(ms(1000));
     world.relay().stream = "gate".into();
-    world.engine.watch(ms(1000), "gate".parse().unwrap());
+    world.engine.watch(ms(1000), Some("gate".parse().unwrap()));
     world.run_until(ms(1400));
     let changes = world.link_states.iter().filter(|(at, _)| *at >= ms(1000));
     assert_eq!(changes.count(), 0, "no card between two streams");
 
     world.cut[0] = true;
-    world.engine.watch(ms(1400), "hall".parse().unwrap());
+    world.engine.watch(ms(1400), Some("hall".parse().unwrap()));
     world.run_until(ms(2000));
     assert_eq!(world.link_state_at(ms(1800)), LinkState::Live);
     assert_eq!(world.link_state_at(ms(1950)), LinkState::Connecting);

@@ -191,6 +191,7 @@ impl Sink for Watcher {
             | Output::JoinGroup(..)
             | Output::LeaveGroup(_)
             | Output::Credit(..)
+            | Output::Direct(_)
             | Output::Transport(..) => {}
         }
 

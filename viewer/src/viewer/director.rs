@@ -1,0 +1,329 @@
+//! The director of a screen: what it shows because a relay, or its own settings, say so, one for all tiles of the process.
+//! The socket threads bring directions and tell relays what became of them; a thread of its own keeps the time, and the
+//! direction in a file; the socket threads and whoever shows pictures obey.
+
+mod directions;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use fanlight_daemon::clock;
+use fanlight_proto::clock::Time;
+use fanlight_proto::message::{Direct, Direction, StreamName};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use super::on_screen::OnScreen;
+use super::streams::{Chosen, Streams};
+use crate::config::{self, Config};
+use crate::cover::CoverSlot;
+use crate::engine::{Engine, ScreenState};
+use crate::stats::Counters;
+use directions::{Directions, Programme};
+use store::Store;
+
+/// How often relays may learn the number of the frame on the screen.
+const NUMBER_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often it is looked whether the first picture of another stream is on the screen, and for how long: relays are to
+/// learn of it at once.
+const SWITCHING: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(500));
+
+/// Longest time without looking at the clock.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+/// The director. Any thread may call.
+pub(super) struct Director {
+    state: Mutex<State>,
+    changed: Condvar,
+    /// How often anything was said or done.
+    changes: AtomicU64,
+    /// Whether relays may direct.
+    directed: bool,
+    cover: Arc<CoverSlot>,
+}
+
+struct State {
+    directions: Directions,
+    tiles: Vec<DirectedTile>,
+    store: Option<Store>,
+    /// The newest direction is not in the file yet.
+    is_unwritten: bool,
+    ended: bool,
+}
+
+/// A tile that obeys.
+struct DirectedTile {
+    streams: Streams,
+    counters: Arc<Counters>,
+    /// The stream that it was told to show last; none: any.
+    told: Option<StreamName>,
+}
+
+impl Director {
+    /// One that goes by the direction that this screen was given last or, without one, by its own settings.
+    pub(super) fn new(config: &Config) -> Self {
+        let own = Programme {
+            streams: config.stream.clone(),
+            tiles: config::tiles(config),
+            cycle: config.cycle.map(Into::into),
+        };
+        let now = clock::now();
+        let room = own.tiles;
+        let mut directions = Directions::new(now, own, room);
+        let store = if config.directed {
+            let store = Store::of(config.state_dir.as_deref(), &config::screen_name(config));
+            if store.is_none() {
+                tracing::warn!("directions are not kept: set `state_dir`, or HOME");
+            }
+            store
+        } else {
+            None
+        };
+
+        if let Some(direction) = store.as_ref().and_then(Store::read) {
+            log("goes on by the direction that it was given", &direction);
+            directions.obey(now, direction);
+        }
+
+        let cover = Arc::new(CoverSlot::default());
+        cover.set(directions.cover());
+        Self {
+            state: Mutex::new(State {
+                directions,
+                tiles: Vec::new(),
+                store,
+                is_unwritten: false,
+                ended: false,
+            }),
+            changed: Condvar::new(),
+            changes: AtomicU64::new(0),
+            directed: config.directed,
+            cover,
+        }
+    }
+
+    /// Whether relays may direct.
+    pub(super) const fn is_directed(&self) -> bool {
+        self.directed
+    }
+
+    /// What stands over the pictures.
+    pub(super) const fn cover(&self) -> &Arc<CoverSlot> {
+        &self.cover
+    }
+
+    /// The stream of each tile; none: any.
+    pub(super) fn streams(&self) -> Vec<Option<StreamName>> {
+        self.state.lock().directions.streams()
+    }
+
+    /// The next tile obeys from now on; it was started with `stream`.
+    pub(super) fn attach(
+        &self,
+        streams: Streams,
+        counters: Arc<Counters>,
+        stream: Option<StreamName>,
+    ) {
+        let mut state = self.state.lock();
+        state.tiles.push(DirectedTile {
+            streams,
+            counters,
+            told: stream,
+        });
+        state.apply();
+    }
+
+    /// A relay says what to show.
+    pub(super) fn on_direct(&self, now: Time, direct: &Direct) {
+        let mut state = self.state.lock();
+        let (newer, noticed) = state.directions.on_direct(now, direct);
+        if newer && let Some(direction) = state.directions.direction() {
+            log("is directed", direction);
+            state.is_unwritten = true;
+        }
+
+        if newer || noticed {
+            state.directions.turn(now);
+            self.obey(state);
+        }
+    }
+
+    /// A person at the screen has chosen another stream for a tile.
+    fn on_choice(&self, tile: usize, stream: StreamName) {
+        let mut state = self.state.lock();
+        state.directions.on_choice(tile, stream.clone());
+        if let Some(tile) = state.tiles.get_mut(tile) {
+            tile.told = Some(stream);
+        }
+        self.obey(state);
+    }
+
+    /// Keeps the time until the end: goes on with a cycle, ends notices, and keeps the newest direction.
+    pub(super) fn run(&self) {
+        let mut state = self.state.lock();
+        while !state.ended {
+            if std::mem::take(&mut state.is_unwritten) {
+                let kept = state
+                    .store
+                    .clone()
+                    .zip(state.directions.direction().cloned());
+                MutexGuard::unlocked(&mut state, || {
+                    if let Some((store, direction)) = kept
+                        && let Err(error) = store.write(&direction)
+                    {
+                        tracing::warn!("the direction is lost with a restart: {error:#}");
+                    }
+                });
+                continue;
+            }
+
+            let now = clock::now();
+            let before = (state.directions.streams(), state.directions.cover());
+            let due = state.directions.turn(now);
+            let steps = state.directions.take_step();
+            if let Some(tile) = state.tiles.first().filter(|_| steps) {
+                tile.streams.go_on(tile.counters.stream());
+            }
+            if before != (state.directions.streams(), state.directions.cover()) {
+                self.obey(state);
+                state = self.state.lock();
+                continue;
+            }
+
+            let wait = due.map_or(LONGEST_WAIT, |due| due.saturating_since(now));
+            self.changed.wait_for(&mut state, wait);
+        }
+    }
+
+    /// Ends [`Director::run`].
+    pub(super) fn end(&self) {
+        self.state.lock().ended = true;
+        self.changed.notify_all();
+    }
+
+    /// Has all do what the directions say now.
+    fn obey(&self, mut state: MutexGuard<'_, State>) {
+        state.apply();
+        self.cover.set(state.directions.cover());
+        drop(state);
+        self.changes.fetch_add(1, Ordering::Release);
+        self.changed.notify_all();
+    }
+
+    fn screen_state(&self) -> ScreenState {
+        self.state.lock().directions.state()
+    }
+}
+
+impl State {
+    /// Has each tile ask for its stream, unless it was told already.
+    fn apply(&mut self) {
+        let streams = self.directions.streams();
+        for (tile, stream) in self.tiles.iter_mut().zip(streams) {
+            if tile.told != stream {
+                tile.streams.choice.choose(stream.clone());
+                tile.told = stream;
+            }
+        }
+    }
+}
+
+fn log(what: &str, direction: &Direction) {
+    let Direction {
+        version,
+        by,
+        streams,
+        cycle_ms,
+        frozen,
+        card,
+        ..
+    } = direction;
+    let streams = streams.join(",");
+    tracing::info!(
+        version,
+        ?by,
+        streams,
+        cycle_ms,
+        frozen,
+        ?card,
+        "this screen {what}"
+    );
+}
+
+/// Tells the relays of one tile what became of directions. The socket's thread owns it.
+pub(super) struct Teller {
+    director: Arc<Director>,
+    tile: usize,
+    on_screen: Arc<OnScreen>,
+    /// The changes that were told last.
+    told: Option<(u64, u64)>,
+    number_due: Time,
+    /// When another stream was asked for, until its first picture is on the screen or that takes too long.
+    switching: Option<Time>,
+}
+
+impl Teller {
+    pub(super) const fn new(
+        director: Arc<Director>,
+        tile: usize,
+        on_screen: Arc<OnScreen>,
+    ) -> Self {
+        Self {
+            director,
+            tile,
+            on_screen,
+            told: None,
+            number_due: Time::from_nanos(0),
+            switching: None,
+        }
+    }
+
+    /// A relay says what to show.
+    pub(super) fn on_direct(&self, now: Time, direct: &Direct) {
+        self.director.on_direct(now, direct);
+    }
+
+    /// The tile asks for another stream.
+    pub(super) fn on_choice(&mut self, now: Time, chosen: &Chosen) {
+        self.switching = Some(now);
+        if let Chosen {
+            stream: Some(stream),
+            by_hand: true,
+        } = chosen
+        {
+            self.director.on_choice(self.tile, stream.clone());
+        }
+    }
+
+    /// Has relays told what is new, if they may direct; returns when there may be something new.
+    pub(super) fn turn(&mut self, now: Time, engine: &mut Engine) -> Option<Time> {
+        if !self.director.is_directed() {
+            return None;
+        }
+
+        let changes = (
+            self.director.changes.load(Ordering::Acquire),
+            self.on_screen.changes(),
+        );
+        let is_new = self.told.replace(changes) != Some(changes);
+        if is_new || self.number_due <= now {
+            self.number_due = now + NUMBER_INTERVAL;
+            let (shown, by_hand) = self.on_screen.get();
+            let state = self.director.screen_state();
+            engine.on_screen(ScreenState {
+                in_force: state.in_force && !by_hand,
+                shown,
+                ..state
+            });
+        }
+
+        let (often, longest) = SWITCHING;
+        self.switching = self.switching.filter(|began| now < *began + longest);
+        let soon = self.switching.map(|_| now + often);
+        Some(soon.unwrap_or(self.number_due))
+    }
+}
