@@ -74,7 +74,7 @@ pub struct Config {
     /// set.
     pub name: Option<String>,
     /// Whether relays may say what this screen shows: who is an admin of one. It keeps what it was told, also without a
-    /// relay, until it is told something else.
+    /// relay, until it is told something else. With `grid` it is not directed.
     pub directed: bool,
     /// The folder to keep that in. Unset: $STATE_DIRECTORY, $XDG_STATE_HOME/fanlight or ~/.local/state/fanlight.
     pub state_dir: Option<PathBuf>,
@@ -263,11 +263,6 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     ensure!(
         length <= MAX_VIEWER_NAME,
         "`name` has {length} bytes; it may have {MAX_VIEWER_NAME}"
-    );
-
-    ensure!(
-        !config.directed || config.grid.is_none(),
-        "`directed` and `grid` do not go together: a screen that is directed shows one stream at a time"
     );
 
     let trackers = config.trackers;

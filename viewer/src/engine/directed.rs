@@ -116,14 +116,15 @@ impl Engine {
         true
     }
 
-    /// Tells each relay what is due.
+    /// Tells each relay what is due; over TCP they direct nobody.
     pub(super) fn send_screen_reports(&mut self, now: Time) {
         let screen = self.detection_sender.screen();
         let Some(directed) = self.directed.as_ref().filter(|_| screen != 0) else {
             return;
         };
 
-        for (at, path) in self.paths.iter_mut().enumerate() {
+        let by_udp = self.paths.iter_mut().enumerate();
+        for (at, path) in by_udp.filter(|(_, path)| !path.is_tcp) {
             let changes = directed.changes;
             let is_due = |session: &&mut Session| session.report_due(changes) <= now;
             let Some(session) = path.session.as_mut().filter(is_due) else {
@@ -140,8 +141,9 @@ impl Engine {
     /// When [`Engine::send_screen_reports`] has something to do.
     pub(super) fn screen_report_due(&self) -> Option<Time> {
         let directed = self.directed.as_ref()?;
-        let sessions = self.paths.iter().filter_map(|path| path.session.as_ref());
-        sessions
+        let by_udp = self.paths.iter().filter(|path| !path.is_tcp);
+        by_udp
+            .filter_map(|path| path.session.as_ref())
             .map(|session| session.report_due(directed.changes))
             .min()
             .filter(|_| self.detection_sender.screen() != 0)

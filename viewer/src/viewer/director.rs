@@ -74,7 +74,11 @@ impl Director {
         let now = clock::now();
         let room = own.tiles;
         let mut directions = Directions::new(now, own, room);
-        let store = if config.directed {
+        let directed = config.directed && config.grid.is_none();
+        if config.directed && !directed {
+            tracing::warn!("a grid takes no directions");
+        }
+        let store = if directed {
             let store = Store::of(config.state_dir.as_deref(), &config::screen_name(config));
             if store.is_none() {
                 tracing::warn!("directions are not kept: set `state_dir`, or HOME");
@@ -101,7 +105,7 @@ impl Director {
             }),
             changed: Condvar::new(),
             changes: AtomicU64::new(0),
-            directed: config.directed,
+            directed,
             cover,
         }
     }

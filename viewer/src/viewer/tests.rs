@@ -16,6 +16,7 @@ use super::*;
 use crate::mini_relay::{MiniRelay, STREAM, frame_body};
 use crate::trace;
 
+mod directed;
 mod feedback;
 mod undecodable;
 
