@@ -7,14 +7,7 @@ use fanlight_proto::clock::Time;
 use super::{CHUNK, LARGE_CHUNK};
 use crate::engine::{FrameTransmit, Route, SPREAD_BATCH, Target};
 
-/// A frame of so many datagrams, about 300 kB, is within what the queues of a LAN's switches hold: it
-/// leaves at once to a viewer whose socket holds it twice.
-const BURST: u32 = 256;
-
-/// Datagrams a millisecond to one viewer, at most, when a frame does not leave at once: about 1 Gbit/s.
-const FASTEST: u32 = 104;
-
-/// Datagrams a millisecond, at least: a viewer that cannot take 10 Mbit/s misses frames anyway.
+/// Datagrams a millisecond to one viewer, at least: a viewer that cannot take 10 Mbit/s misses frames anyway.
 const SLOWEST: u32 = 8;
 
 /// What the socket of a viewer holds that does not say: the kernel's default.
@@ -147,8 +140,8 @@ impl TransmitJob {
     }
 }
 
-/// How many of `datagrams` leave together for a viewer, and the time from one such chunk to the next,
-/// so that neither its socket nor a queue on the path overflows.
+/// How many of `datagrams` leave together for a viewer, and the time from one such chunk to the next, so that its
+/// socket does not overflow. What the path holds nobody knows: where it loses, the engine spreads the next frames out.
 fn pace(target: &Target, transmit: &FrameTransmit, datagrams: u16) -> (u16, Duration) {
     if !target.spread.is_zero() {
         return (SPREAD_BATCH, target.pause(transmit.packets.shards()));
@@ -160,7 +153,7 @@ fn pace(target: &Target, transmit: &FrameTransmit, datagrams: u16) -> (u16, Dura
     };
 
     let count = u32::from(datagrams);
-    if count <= BURST && count.saturating_mul(2) <= capacity {
+    if count.saturating_mul(2) <= capacity {
         // Chunks of about equal size: a short last one costs as much as any other.
         return (
             datagrams
@@ -170,7 +163,7 @@ fn pace(target: &Target, transmit: &FrameTransmit, datagrams: u16) -> (u16, Dura
         );
     }
 
-    let a_millisecond = (capacity / STALL_MS).clamp(SLOWEST, FASTEST);
+    let a_millisecond = (capacity / STALL_MS).max(SLOWEST);
     let gap = Duration::from_millis(1) * u32::from(CHUNK) / a_millisecond;
     // The longest that the frame is spread over for viewers that others wait for.
     let spread = transmit.interval / 2;

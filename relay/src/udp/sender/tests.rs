@@ -118,7 +118,9 @@ fn a_frame_leaves_at_once_to_a_socket_that_holds_it_and_paced_to_one_that_does_n
         run(&mut sender, &wire).1
     };
 
-    assert_eq!(took(100_000, ROOMY), Duration::ZERO);
+    for length in [100_000, 300_000, 4_000_000] {
+        assert_eq!(took(length, ROOMY), Duration::ZERO, "{length}");
+    }
     // 87 datagrams at 30 in a millisecond.
     assert!(
         (2..4).contains(&took(100_000, 0).as_millis()),
