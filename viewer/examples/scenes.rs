@@ -25,7 +25,7 @@ use fanlight_viewer::overlay::Panel;
 use fanlight_viewer::readings::Readings;
 use fanlight_viewer::scene::{Card, Scene, SceneSlot, Shown};
 use fanlight_viewer::view::View;
-use fanlight_viewer::window::{self, Handler, Options, Step};
+use fanlight_viewer::window::{self, Handler, Options, Step, Tiling};
 use turbojpeg::{Compressor, Image, PixelFormat};
 
 const BARS: [[u8; 3]; 7] = [
@@ -49,7 +49,7 @@ fn main() -> anyhow::Result<()> {
         teller.close();
     });
 
-    window::run(&options, &[&scenes], &mut Printer)?;
+    window::run(&options, &[scenes], &mut Printer)?;
     Ok(())
 }
 
@@ -70,6 +70,10 @@ impl Handler for Printer {
     }
 
     fn shows(&mut self, _tile: usize, _shown: Option<&Shown>, _by_hand: bool) {}
+
+    fn follow(&mut self) -> Option<Tiling> {
+        None
+    }
 
     fn step(&mut self, _tile: usize, step: Step, _shown: Option<StreamName>) {
         Self::print(&format!("step {step:?}"));

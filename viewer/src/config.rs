@@ -27,7 +27,7 @@ pub use choices::{Canary, Multicast, PictureOutput, Redundancy};
 pub use record_flags::RecordFlags;
 pub use relays::{Transport, is_auto, looks, relays, route};
 pub use tiles::check_tiles;
-pub(crate) use tiles::{grid, panels, tiles};
+pub(crate) use tiles::{grid, panels, room, tiles};
 
 /// Settings of a viewer.
 #[derive(Args, Clone, Debug)]
@@ -74,7 +74,7 @@ pub struct Config {
     /// set.
     pub name: Option<String>,
     /// Whether relays may say what this screen shows: who is an admin of one. It keeps what it was told, also without a
-    /// relay, until it is told something else. With `grid` it is not directed.
+    /// relay, until it is told something else.
     pub directed: bool,
     /// The folder to keep that in. Unset: $STATE_DIRECTORY, $XDG_STATE_HOME/fanlight or ~/.local/state/fanlight.
     pub state_dir: Option<PathBuf>,

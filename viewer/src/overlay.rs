@@ -472,6 +472,13 @@ pub(crate) fn frame(canvas: &mut Canvas<'_>) {
     }
 }
 
+/// Of several tiles each has a caption.
+pub(crate) fn caption_several(panels: &mut Vec<Panel>, tiles: usize) {
+    if tiles > 1 && !panels.contains(&Panel::Caption) {
+        panels.push(Panel::Caption);
+    }
+}
+
 /// Shows or hides a panel.
 pub(crate) fn toggle(panels: &mut Vec<Panel>, panel: Panel) {
     let before = panels.len();

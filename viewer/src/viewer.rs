@@ -39,7 +39,7 @@ use fanlight_daemon::{Context, Program, clock};
 
 use crate::config::{self, Command, Config, Extra};
 use crate::record::Plan;
-use crate::scene::{SceneSlot, Shown};
+use crate::scene::Shown;
 use crate::stats::{Counters, Report};
 use crate::udp::Route;
 use crate::view::View;
@@ -186,7 +186,6 @@ fn show_in_window(config: &Config, feeds: &mut Feeds) -> anyhow::Result<()> {
         cover: feeds.cover(),
     };
 
-    let slots: Vec<Arc<SceneSlot>> = feeds.slots();
-    let slots: Vec<&SceneSlot> = slots.iter().map(AsRef::as_ref).collect();
+    let slots = feeds.slots();
     Ok(window::run(&options, &slots, feeds)?)
 }

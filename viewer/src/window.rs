@@ -28,7 +28,7 @@ use std::sync::Arc;
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{FrameId, StreamName};
 use winit::error::{EventLoopError, OsError};
-use winit::event_loop::EventLoop;
+use winit::event_loop::{EventLoop, EventLoopProxy};
 
 use crate::cover::CoverSlot;
 use crate::overlay::Panel;
@@ -109,6 +109,15 @@ pub enum Step {
     List,
 }
 
+/// The tiles of a window.
+#[derive(Clone, Debug)]
+pub struct Tiling {
+    /// Where the scenes of each come from.
+    pub slots: Vec<Arc<SceneSlot>>,
+    /// Columns and rows.
+    pub shape: (usize, usize),
+}
+
 /// What a window tells the program. It runs between two frames, so each call must be short.
 pub trait Handler {
     /// The pixels of a frame of this tile were handed to the display server at `at`; called once for each frame.
@@ -118,12 +127,15 @@ pub trait Handler {
     /// it go on.
     fn shows(&mut self, tile: usize, shown: Option<&Shown>, by_hand: bool);
 
+    /// What the screen is told has changed: its tiles, when they are others than before.
+    fn follow(&mut self) -> Option<Tiling>;
+
     /// A person asks for another stream on this tile than the one `shown`, or which there are.
     fn step(&mut self, tile: usize, step: Step, shown: Option<StreamName>);
 }
 
-/// Shows each scene of each slot within one frame's time, until a person ends it or one of them is closed. Each slot has a
-/// tile, which never shows parts of two scenes: it is a picture with its proportions kept, or a card with the words of a
+/// Shows each scene of each slot within one frame's time, until a person ends it or one of them is closed. The handler
+/// may give others meanwhile. Each slot has a tile, which never shows parts of two scenes: it is a picture with its proportions kept, or a card with the words of a
 /// message.
 ///
 /// Must be called on the main thread, and once in a process: winit demands it.
@@ -132,7 +144,7 @@ pub trait Handler {
 /// See [`WindowError`].
 pub fn run(
     options: &Options,
-    slots: &[&SceneSlot],
+    slots: &[Arc<SceneSlot>],
     handler: &mut dyn Handler,
 ) -> Result<(), WindowError> {
     let event_loop = EventLoop::with_user_event().build().map_err(|error| {
@@ -141,21 +153,20 @@ pub fn run(
         WindowError::NoDisplay
     })?;
     let proxy = event_loop.create_proxy();
-    for scenes in slots {
-        let proxy = proxy.clone();
-        // An event loop that has ended needs no waking.
-        scenes.set_waker(move || drop(proxy.send_event(app::SceneWaits)));
-    }
-    options
-        .cover
-        .set_waker(move || drop(proxy.send_event(app::SceneWaits)));
-    let mut app = app::App::new(options, slots, handler);
+    let waking = proxy.clone();
+    options.cover.set_waker(move || wake(&waking));
+    let mut app = app::App::new(options, slots, handler, proxy);
     let ended = event_loop.run_app(&mut app);
 
     match app.into_failure() {
         Some(failure) => Err(failure),
         None => ended.map_err(WindowError::Lost),
     }
+}
+
+/// An event loop that has ended needs no waking.
+fn wake(proxy: &EventLoopProxy<app::SceneWaits>) {
+    drop(proxy.send_event(app::SceneWaits));
 }
 
 impl From<softbuffer::SoftBufferError> for WindowError {

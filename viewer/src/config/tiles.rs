@@ -53,9 +53,7 @@ pub(crate) fn tiles(config: &Config) -> usize {
 /// What is drawn over pictures at first.
 pub(crate) fn panels(config: &Config) -> Vec<Panel> {
     let mut panels = config.overlay.clone();
-    if tiles(config) > 1 && !panels.contains(&Panel::Caption) {
-        panels.push(Panel::Caption);
-    }
+    crate::overlay::caption_several(&mut panels, tiles(config));
     panels
 }
 
@@ -64,19 +62,28 @@ pub(crate) fn panels(config: &Config) -> Vec<Panel> {
 /// # Errors
 /// In a sentence that names the flags.
 pub fn check_tiles(config: &Config, extra: &Extra) -> anyhow::Result<()> {
-    let is_of_one = extra.headless
-        || extra.output.is_some()
-        || extra.report.is_some()
-        || extra.snapshot.is_some()
-        || extra.trace.is_some()
-        || extra.record.plan()?.is_some()
-        || super::trackers(config).is_some();
     ensure!(
-        tiles(config) == 1 || !is_of_one,
+        tiles(config) <= room(config, extra)?,
         "--headless, --output, --report, --snapshot, --trace, --record and --track are for one stream: start a viewer \
          for each, without --grid"
     );
     Ok(())
+}
+
+/// Tiles that this viewer can have.
+pub(crate) fn room(config: &Config, extra: &Extra) -> anyhow::Result<usize> {
+    let is_of_one = is_of_one(extra)? || super::trackers(config).is_some();
+    Ok(if is_of_one { 1 } else { MAX_TILES })
+}
+
+/// Whether flags ask for what there is of one stream only.
+fn is_of_one(extra: &Extra) -> anyhow::Result<bool> {
+    Ok(extra.headless
+        || extra.output.is_some()
+        || extra.report.is_some()
+        || extra.snapshot.is_some()
+        || extra.trace.is_some()
+        || extra.record.plan()?.is_some())
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use crate::config::{self, Config};
 use crate::cover::CoverSlot;
 use crate::engine::{Engine, ScreenState};
 use crate::stats::Counters;
+use crate::window::Grid;
 use directions::{Directions, Programme};
 use store::Store;
 
@@ -44,6 +45,8 @@ pub(super) struct Director {
     /// Whether relays may direct.
     directed: bool,
     cover: Arc<CoverSlot>,
+    /// Columns and rows by the screen's own settings.
+    own_shape: (usize, usize),
 }
 
 struct State {
@@ -65,20 +68,15 @@ struct DirectedTile {
 
 impl Director {
     /// One that goes by the direction that this screen was given last or, without one, by its own settings.
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, room: usize) -> Self {
         let own = Programme {
             streams: config.stream.clone(),
             tiles: config::tiles(config),
             cycle: config.cycle.map(Into::into),
         };
         let now = clock::now();
-        let room = own.tiles;
         let mut directions = Directions::new(now, own, room);
-        let directed = config.directed && config.grid.is_none();
-        if config.directed && !directed {
-            tracing::warn!("a grid takes no directions");
-        }
-        let store = if directed {
+        let store = if config.directed {
             let store = Store::of(config.state_dir.as_deref(), &config::screen_name(config));
             if store.is_none() {
                 tracing::warn!("directions are not kept: set `state_dir`, or HOME");
@@ -105,8 +103,9 @@ impl Director {
             }),
             changed: Condvar::new(),
             changes: AtomicU64::new(0),
-            directed,
+            directed: config.directed,
             cover,
+            own_shape: config::grid(config),
         }
     }
 
@@ -123,6 +122,30 @@ impl Director {
     /// The stream of each tile; none: any.
     pub(super) fn streams(&self) -> Vec<Option<StreamName>> {
         self.state.lock().directions.streams()
+    }
+
+    /// Columns and rows of the tiles.
+    pub(super) fn shape(&self) -> (usize, usize) {
+        let state = self.state.lock();
+        if state.directions.is_own() {
+            return self.own_shape;
+        }
+        Grid::Auto.shape(state.directions.streams().len())
+    }
+
+    /// The stream that each tile was told to show, when there are to be more of them or fewer.
+    pub(super) fn misfit(&self) -> Option<Vec<Option<StreamName>>> {
+        let state = self.state.lock();
+        let told: Vec<_> = state.tiles.iter().map(|tile| tile.told.clone()).collect();
+        (told.len() != state.directions.streams().len()).then_some(told)
+    }
+
+    /// Of the tiles, those `kept` obey on, in this order; others are attached then.
+    pub(super) fn keep(&self, kept: &[usize]) {
+        let mut state = self.state.lock();
+        let mut former: Vec<_> = state.tiles.drain(..).map(Some).collect();
+        let taken = kept.iter().filter_map(|at| former.get_mut(*at)?.take());
+        state.tiles.extend(taken);
     }
 
     /// The next tile obeys from now on; it was started with `stream`.
@@ -224,9 +247,14 @@ impl Director {
 }
 
 impl State {
-    /// Has each tile ask for its stream, unless it was told already.
+    /// Has each tile ask for its stream, unless it was told already. When there are to be more tiles or fewer, whoever has
+    /// them follows first.
     fn apply(&mut self) {
         let streams = self.directions.streams();
+        if streams.len() != self.tiles.len() {
+            return;
+        }
+
         for (tile, stream) in self.tiles.iter_mut().zip(streams) {
             if tile.told != stream {
                 tile.streams.choice.choose(stream.clone());
@@ -261,7 +289,6 @@ fn log(what: &str, direction: &Direction) {
 /// Tells the relays of one tile what became of directions. The socket's thread owns it.
 pub(super) struct Teller {
     director: Arc<Director>,
-    tile: usize,
     on_screen: Arc<OnScreen>,
     /// The changes that were told last.
     told: Option<(u64, u64)>,
@@ -271,14 +298,9 @@ pub(super) struct Teller {
 }
 
 impl Teller {
-    pub(super) const fn new(
-        director: Arc<Director>,
-        tile: usize,
-        on_screen: Arc<OnScreen>,
-    ) -> Self {
+    pub(super) const fn new(director: Arc<Director>, on_screen: Arc<OnScreen>) -> Self {
         Self {
             director,
-            tile,
             on_screen,
             told: None,
             number_due: Time::from_nanos(0),
@@ -299,7 +321,8 @@ impl Teller {
             by_hand: true,
         } = chosen
         {
-            self.director.on_choice(self.tile, stream.clone());
+            let tile = self.on_screen.place();
+            self.director.on_choice(tile, stream.clone());
         }
     }
 

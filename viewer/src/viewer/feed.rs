@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use super::canary::Canary;
 use super::director::Director;
-use super::pipeline::{Pipeline, joined, spawn};
+use super::pipeline::{Ending, Pipeline, joined, spawn};
 use super::presenter::Presenter;
 use super::streams::Streams;
 use super::tracking;
@@ -20,7 +20,7 @@ use crate::record::Plan;
 use crate::scene::{SceneSlot, Shown};
 use crate::stats::Counters;
 use crate::udp::Route;
-use crate::window::{Handler, Step};
+use crate::window::{Handler, Step, Tiling};
 
 /// What all streams of a viewer have in common.
 pub(super) struct Common {
@@ -96,6 +96,8 @@ impl Feed {
 
 /// One feed for each tile of the window, and at least one.
 pub(super) struct Feeds {
+    config: Config,
+    common: Common,
     feeds: Vec<Feed>,
     director: Option<(Arc<Director>, JoinHandle<anyhow::Result<()>>)>,
 }
@@ -113,7 +115,8 @@ impl Feeds {
         context: &Context,
     ) -> anyhow::Result<Self> {
         let is_directed = config.directed || config.cycle.is_some();
-        let director = is_directed.then(|| Arc::new(Director::new(config)));
+        let room = config::room(config, extra)?;
+        let director = is_directed.then(|| Arc::new(Director::new(config, room)));
         let own = || (0..config::tiles(config)).map(|at| config.stream.get(at).cloned());
         let streams = director
             .as_ref()
@@ -126,28 +129,65 @@ impl Feeds {
             director,
         };
 
-        let mut feeds = Vec::new();
-        for (at, stream) in streams.into_iter().enumerate() {
-            let config = Config {
-                stream: stream.into_iter().collect(),
-                ..config.clone()
-            };
-            feeds.push(Feed::start(&config, &common, at, plan.take())?);
+        let mut feeds = Self {
+            config: config.clone(),
+            common,
+            feeds: Vec::new(),
+            director: None,
+        };
+        for stream in streams {
+            feeds.push(stream, plan.take())?;
         }
 
-        let run = |director: Arc<Director>| {
+        if let Some(director) = feeds.common.director.clone() {
             let runs = Arc::clone(&director);
             let work = move || {
                 runs.run();
                 Ok(())
             };
-            let thread = spawn("director", &context.shutdown, work)?;
-            anyhow::Ok((director, thread))
+            let ending = Ending::of(&context.shutdown);
+            feeds.director = Some((director, spawn("director", &ending, work)?));
+        }
+        Ok(feeds)
+    }
+
+    /// Starts the feed of one more tile, which shows `stream`; none: any.
+    fn push(&mut self, stream: Option<StreamName>, plan: Option<Plan>) -> anyhow::Result<()> {
+        let config = Config {
+            stream: stream.into_iter().collect(),
+            ..self.config.clone()
         };
-        Ok(Self {
-            feeds,
-            director: common.director.map(run).transpose()?,
-        })
+        let at = self.feeds.len();
+        self.feeds
+            .push(Feed::start(&config, &self.common, at, plan)?);
+        Ok(())
+    }
+
+    /// Has as many feeds as there are to be tiles. Those stay whose streams do, and others as far as they are needed: their
+    /// pictures stand until those of other streams come. Returns whether there are others now.
+    fn fit(&mut self, director: &Director) -> anyhow::Result<bool> {
+        let Some(told) = director.misfit() else {
+            return Ok(false);
+        };
+
+        let wanted = director.streams();
+        let kept = kept(&told, &wanted);
+        let mut former: Vec<_> = self.feeds.drain(..).map(Some).collect();
+        self.feeds
+            .extend(kept.iter().filter_map(|at| former[*at].take()));
+        for feed in former.into_iter().flatten() {
+            feed.presenter.on_screen().set(None, false);
+            feed.pipeline.retire();
+        }
+
+        director.keep(&kept);
+        for (at, feed) in self.feeds.iter().enumerate() {
+            feed.presenter.on_screen().set_place(at);
+        }
+        for stream in wanted.into_iter().skip(self.feeds.len()) {
+            self.push(stream, None)?;
+        }
+        Ok(true)
     }
 
     /// What stands over the pictures.
@@ -201,9 +241,115 @@ impl Handler for Feeds {
         self.feeds[tile].presenter.on_screen().set(shown, by_hand);
     }
 
+    fn follow(&mut self) -> Option<Tiling> {
+        let director = self.common.director.clone()?;
+        let has_others = self.fit(&director).unwrap_or_else(|error| {
+            tracing::error!("there is no further tile: {error:#}");
+            true
+        });
+        has_others.then(|| Tiling {
+            slots: self.slots(),
+            shape: director.shape(),
+        })
+    }
+
     fn step(&mut self, tile: usize, step: Step, shown: Option<StreamName>) {
         let feed = &self.feeds[tile];
         let latest = || feed.presenter.counters().stream();
         feed.streams.step(step, shown.or_else(latest));
+    }
+}
+
+/// Which of the tiles that were told to show `told` are kept for `wanted`, in this order: one that shows what is wanted there,
+/// or else any that shows nothing that is wanted, or none any more.
+fn kept(told: &[Option<StreamName>], wanted: &[Option<StreamName>]) -> Vec<usize> {
+    let mut rest: Vec<usize> = (0..told.len()).collect();
+    let mut places: Vec<Option<usize>> = vec![None; wanted.len()];
+    for (place, stream) in places.iter_mut().zip(wanted) {
+        let found = rest.iter().position(|at| told[*at] == *stream);
+        *place = found.map(|found| rest.remove(found));
+    }
+
+    let free = places.iter_mut().filter(|place| place.is_none());
+    for (place, at) in free.zip(rest) {
+        *place = Some(at);
+    }
+    places.into_iter().map_while(|place| place).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use fanlight_proto::message::{Direct, Direction};
+
+    use super::*;
+
+    #[test]
+    fn a_tile_stays_where_its_stream_does_and_others_are_used_again() {
+        let streams = |text: &str| -> Vec<_> {
+            let names = text.split_whitespace();
+            names.map(|name| name.parse().ok()).collect()
+        };
+        let kept = |told: &str, wanted: &str| kept(&streams(told), &streams(wanted));
+        assert_eq!(kept("a", "a b c"), [0]);
+        assert_eq!(kept("a b c d", "c"), [2]);
+        assert_eq!(kept("a b", "c"), [0]);
+        assert_eq!(kept("a b", "c b d"), [0, 1]);
+        assert_eq!(kept("a b", "b c a"), [1]);
+        assert_eq!(kept("", "a b"), [0; 0]);
+    }
+
+    /// As a window does that was told of something new.
+    fn followed(feeds: &mut Feeds, version: u64, streams: &[&str]) -> Vec<Arc<SceneSlot>> {
+        let direct = Direct {
+            direction: Some(Direction {
+                version,
+                origin: 1,
+                streams: streams.iter().map(ToString::to_string).collect(),
+                ..Direction::default()
+            }),
+            notice: None,
+        };
+        let director = feeds.common.director.clone().unwrap();
+        director.on_direct(clock::now(), &direct);
+        let shape = feeds.follow().map(|tiling| tiling.shape);
+        assert!(shape.is_none_or(|(columns, rows)| columns * rows >= streams.len()));
+        feeds.slots()
+    }
+
+    #[test]
+    fn feeds_begin_and_end_as_tiles_come_and_go_and_the_viewer_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config {
+            relay: vec!["127.0.0.1:1".into()],
+            stream: vec!["a".parse().unwrap()],
+            directed: true,
+            state_dir: Some(folder.path().to_owned()),
+            ..Config::default()
+        };
+        let context = Context::default();
+        let route = config::route(&config).unwrap();
+        let mut feeds = Feeds::start(&config, &Extra::default(), None, &route, &context).unwrap();
+        let alone = feeds.slots();
+        let three = followed(&mut feeds, 1, &["a", "b", "c"]);
+        assert_eq!(three.len(), 3);
+        assert!(Arc::ptr_eq(&alone[0], &three[0]));
+
+        let other = followed(&mut feeds, 2, &["c"]);
+        assert_eq!(other.len(), 1);
+        assert!(Arc::ptr_eq(&other[0], &three[2]));
+        let began = clock::now();
+        while !three[..2].iter().all(|slot| slot.is_closed()) {
+            let waited = clock::now().saturating_since(began);
+            assert!(waited < Duration::from_secs(60), "they have not ended");
+            let _ = fanlight_daemon::Shutdown::new().wait_timeout(Duration::from_millis(5));
+        }
+        assert!(!context.shutdown.requested() && !other[0].is_closed());
+
+        let same = followed(&mut feeds, 3, &["d"]);
+        assert!(Arc::ptr_eq(&same[0], &other[0]));
+        feeds.stop().unwrap();
+        assert!(context.shutdown.requested() && other[0].is_closed());
     }
 }

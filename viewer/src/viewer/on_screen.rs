@@ -1,6 +1,6 @@
 //! What a tile has on the screen now. Whoever shows pictures says it, and the socket's thread tells the relays.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use fanlight_proto::message::{FrameId, StreamName};
 use parking_lot::Mutex;
@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 pub(super) struct OnScreen {
     state: Mutex<State>,
     changes: AtomicU64,
+    place: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -37,6 +38,16 @@ impl OnScreen {
         if !goes_on || was_by_hand != by_hand {
             self.changes.fetch_add(1, Ordering::Release);
         }
+    }
+
+    /// Which of the tiles it is.
+    pub(super) fn place(&self) -> usize {
+        self.place.load(Ordering::Acquire)
+    }
+
+    /// It is this one of the tiles from now on.
+    pub(super) fn set_place(&self, place: usize) {
+        self.place.store(place, Ordering::Release);
     }
 
     /// The frame on the screen, and whether a person has stopped it or let it go on.

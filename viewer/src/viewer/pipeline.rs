@@ -2,6 +2,7 @@
 //! them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context as _, bail};
@@ -24,11 +25,43 @@ use crate::scene::{Scene, SceneSlot};
 use crate::stats::Counters;
 use crate::udp::{Route, drive};
 
+/// Ends the threads of one stream, and the viewer with them unless the stream is no longer to be shown.
+#[derive(Clone)]
+pub(super) struct Ending {
+    /// Of this stream; the timekeeper requests it with the whole.
+    shutdown: Shutdown,
+    whole: Shutdown,
+    is_retired: Arc<AtomicBool>,
+}
+
+impl Ending {
+    /// One that ends with `whole`.
+    pub(super) fn of(whole: &Shutdown) -> Self {
+        Self {
+            shutdown: Shutdown::new(),
+            whole: whole.clone(),
+            is_retired: Arc::default(),
+        }
+    }
+
+    /// Whether the stream is no longer to be shown.
+    pub(super) fn is_retired(&self) -> bool {
+        self.is_retired.load(Ordering::Acquire)
+    }
+
+    fn end(&self) {
+        self.shutdown.trigger();
+        if !self.is_retired() {
+            self.whole.trigger();
+        }
+    }
+}
+
 /// The threads, and what they share with the window.
 pub(super) struct Pipeline {
     pub(super) scenes: Arc<SceneSlot>,
     pub(super) choice: Arc<StreamChoice>,
-    shutdown: Shutdown,
+    ending: Ending,
     timekeeper: JoinHandle<anyhow::Result<()>>,
     pub(super) canary: Option<Canary>,
 }
@@ -53,7 +86,7 @@ impl Pipeline {
             director,
         } = common;
         let counters = Arc::clone(presenter.counters());
-        let shutdown = context.shutdown.clone();
+        let ending = Ending::of(&context.shutdown);
         let scenes = Arc::new(SceneSlot::new());
         let frame_slot = Arc::new(FrameSlot::default());
         let card = link_card::card(&LinkState::Connecting, &route.name(), clock::now());
@@ -63,9 +96,10 @@ impl Pipeline {
         let choice = Arc::new(StreamChoice::default());
         let canary = watch_canary(config, route, &engine_config, presenter, *screen)?;
         let on_screen = presenter.on_screen();
+        on_screen.set_place(at);
         let teller = director
             .as_ref()
-            .map(|director| Teller::new(Arc::clone(director), at, Arc::clone(on_screen)));
+            .map(|director| Teller::new(Arc::clone(director), Arc::clone(on_screen)));
         let receiver = Receiver::new(
             Arc::clone(&frame_slot),
             Arc::clone(&counters),
@@ -76,21 +110,22 @@ impl Pipeline {
             teller,
         );
 
-        let receiving = receive(route.clone(), engine_config, *screen, receiver, &shutdown)?;
+        let receiving = receive(route.clone(), engine_config, *screen, receiver, &ending)?;
         let options = DecodeOptions {
             traced: extra.trace.is_some(),
             kept: keeps_jpegs,
             relay: route.name(),
             max_frame_bytes: config.max_frame_bytes,
         };
-        let decoding = decode(&frame_slot, &scenes, &counters, options, &shutdown)?;
+        let decoding = decode(&frame_slot, &scenes, &counters, options, &ending)?;
         let timekeeper = {
             let scenes = Arc::clone(&scenes);
             let mut timer = Timekeeper::new(extra, config, route.name());
+            let ended = ending.clone();
             let context = context.clone();
-            spawn("time", &shutdown, move || {
-                timer.run(&scenes, &counters, &context);
-                context.shutdown.trigger();
+            spawn("time", &ending, move || {
+                timer.run(&scenes, &counters, &context, &ended);
+                ended.end();
                 // In the order in which frames pass them, so that a frame on its way is still shown.
                 let received = joined(receiving);
                 frame_slot.close();
@@ -103,7 +138,7 @@ impl Pipeline {
         Ok(Self {
             scenes,
             choice,
-            shutdown,
+            ending,
             timekeeper,
             canary,
         })
@@ -111,9 +146,24 @@ impl Pipeline {
 
     /// Ends all threads.
     pub(super) fn stop(self) -> anyhow::Result<()> {
-        self.shutdown.trigger();
+        self.ending.end();
         self.canary.into_iter().for_each(Canary::stop);
         joined(self.timekeeper)
+    }
+
+    /// Ends the threads of a stream that is no longer to be shown; they are not waited for.
+    pub(super) fn retire(self) {
+        self.ending.is_retired.store(true, Ordering::Release);
+        self.ending.shutdown.trigger();
+        let stop = move || {
+            if let Err(error) = self.stop() {
+                tracing::error!("{error:#}");
+            }
+        };
+        let thread = thread::Builder::new().name("retired".to_owned());
+        if let Err(error) = thread.spawn(stop) {
+            tracing::error!("cannot start the thread retired: {error}");
+        }
     }
 }
 
@@ -123,10 +173,10 @@ fn receive(
     engine_config: EngineConfig,
     screen: u64,
     mut receiver: Receiver,
-    shutdown: &Shutdown,
+    ending: &Ending,
 ) -> anyhow::Result<JoinHandle<anyhow::Result<()>>> {
-    let stop = shutdown.clone();
-    spawn("udp", shutdown, move || {
+    let stop = ending.shutdown.clone();
+    spawn("udp", ending, move || {
         let mut engine = Engine::new(engine_config, clock::random_bytes());
         engine.set_screen(screen);
         let ended = drive(&route, &mut engine, &mut receiver, &stop);
@@ -141,12 +191,12 @@ fn decode(
     scenes: &Arc<SceneSlot>,
     counters: &Arc<Counters>,
     options: DecodeOptions,
-    shutdown: &Shutdown,
+    ending: &Ending,
 ) -> anyhow::Result<JoinHandle<anyhow::Result<()>>> {
     let frame_slot = Arc::clone(frame_slot);
     let scenes = Arc::clone(scenes);
     let counters = Arc::clone(counters);
-    spawn("decode", shutdown, move || {
+    spawn("decode", ending, move || {
         decoding::run(&frame_slot, &scenes, &counters, &options);
         Ok(())
     })
@@ -179,20 +229,20 @@ fn watch_canary(
     canary.map(Some).context("the canary cannot be watched")
 }
 
-/// Runs `work` on a thread of its own; when it ends, however it ends, the viewer ends.
+/// Runs `work` on a thread of its own; when it ends, however it ends, so does what `ending` ends.
 pub(super) fn spawn(
     name: &str,
-    shutdown: &Shutdown,
+    ending: &Ending,
     work: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
 ) -> anyhow::Result<JoinHandle<anyhow::Result<()>>> {
-    struct EndsAll(Shutdown);
+    struct EndsAll(Ending);
     impl Drop for EndsAll {
         fn drop(&mut self) {
-            self.0.trigger();
+            self.0.end();
         }
     }
 
-    let ends_all = EndsAll(shutdown.clone());
+    let ends_all = EndsAll(ending.clone());
     let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
         let _ends_all = ends_all;
         work()

@@ -9,6 +9,7 @@ use fanlight_proto::clock::Time;
 use super::Viewer;
 use super::output::print;
 use super::panel_texts::Identity;
+use super::pipeline::Ending;
 use crate::config::{self, Config, Extra};
 use crate::scene::SceneSlot;
 use crate::stats::Counters;
@@ -54,7 +55,13 @@ impl Timekeeper {
     }
 
     /// Prints the line of each second until the end, and keeps what panels say up to date.
-    pub(super) fn run(&mut self, scenes: &SceneSlot, counters: &Counters, context: &Context) {
+    pub(super) fn run(
+        &mut self,
+        scenes: &SceneSlot,
+        counters: &Counters,
+        context: &Context,
+        ending: &Ending,
+    ) {
         let mut line_due = clock::now() + LINE_INTERVAL;
         let mut meter = Meter::new();
         let mut usage = meter.sample(clock::now());
@@ -67,7 +74,7 @@ impl Timekeeper {
             let next = line_due.min(now + FIGURES_INTERVAL);
             let due = self.end.map_or(next, |end| end.min(next));
 
-            if context.shutdown.wait_timeout(due.saturating_since(now)) {
+            if context.shutdown.wait_timeout(due.saturating_since(now)) || ending.is_retired() {
                 return;
             }
 

@@ -8,7 +8,7 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::message::StreamName;
 use winit::application::ApplicationHandler;
 use winit::event::{ElementState, KeyEvent, MouseButton, MouseScrollDelta, WindowEvent};
-use winit::event_loop::{ActiveEventLoop, ControlFlow};
+use winit::event_loop::{ActiveEventLoop, ControlFlow, EventLoopProxy};
 use winit::keyboard::{Key, NamedKey};
 use winit::window::WindowId;
 
@@ -16,7 +16,7 @@ use super::pointer::Pointer;
 use super::screen::Screen;
 use super::tile::{Seek, Tile};
 use super::tiles::Tiles;
-use super::{Handler, Options, Step, WindowError, snapshot};
+use super::{Handler, Options, Step, Tiling, WindowError, snapshot};
 use crate::canvas::{Canvas, Painter};
 use crate::card;
 use crate::cover::{Announcement, Cover};
@@ -54,7 +54,8 @@ pub(super) struct App<'a> {
     options: &'a Options,
     handler: &'a mut dyn Handler,
     screen: Option<Screen>,
-    tiles: Tiles<'a>,
+    tiles: Tiles,
+    proxy: EventLoopProxy<SceneWaits>,
     titled: Option<StreamName>,
     painter: Painter,
     panels: Vec<Panel>,
@@ -74,14 +75,16 @@ pub(super) struct App<'a> {
 impl<'a> App<'a> {
     pub(super) fn new(
         options: &'a Options,
-        slots: &[&'a SceneSlot],
+        slots: &[Arc<SceneSlot>],
         handler: &'a mut dyn Handler,
+        proxy: EventLoopProxy<SceneWaits>,
     ) -> Self {
-        Self {
+        let app = Self {
             options,
             handler,
             screen: None,
             tiles: Tiles::new(slots, options.grid, options.view),
+            proxy,
             titled: None,
             painter: Painter::default(),
             panels: options.panels.clone(),
@@ -93,6 +96,16 @@ impl<'a> App<'a> {
             look_at: None,
             looks: 0,
             failure: None,
+        };
+        app.have_woken(slots);
+        app
+    }
+
+    /// Has new scenes wake the event loop.
+    fn have_woken(&self, slots: &[Arc<SceneSlot>]) {
+        for scenes in slots {
+            let proxy = self.proxy.clone();
+            scenes.set_waker(move || super::wake(&proxy));
         }
     }
 
@@ -197,6 +210,13 @@ impl<'a> App<'a> {
         }
 
         let former = std::mem::replace(&mut self.cover, cover);
+        if let Some(Tiling { slots, shape }) = self.handler.follow() {
+            self.have_woken(&slots);
+            self.tiles.replace(&slots, shape);
+            self.note = None;
+            self.titled = None;
+            overlay::caption_several(&mut self.panels, slots.len());
+        }
         if !self.cover.moves_as(&former) {
             for (at, tile) in self.tiles.iter_mut() {
                 tile.follow(at, &self.cover);
@@ -230,7 +250,7 @@ impl<'a> App<'a> {
         self.tiles.at(self.pointer.at())
     }
 
-    fn current_tile(&mut self) -> &mut Tile<'a> {
+    fn current_tile(&mut self) -> &mut Tile {
         let at = self.current();
         self.tiles.get(at)
     }

@@ -36,8 +36,8 @@ pub(super) enum Seek {
 /// How far [`Seek::Forward`] and [`Seek::Back`] go.
 const SEEK: Duration = Duration::from_secs(1);
 
-pub(super) struct Tile<'a> {
-    scenes: &'a SceneSlot,
+pub(super) struct Tile {
+    scenes: Arc<SceneSlot>,
     scene: Scene,
     view: View,
     /// Where it lies in the window; without pixels while it is not seen.
@@ -58,9 +58,10 @@ pub(super) struct Tile<'a> {
     decoder: Decoder,
 }
 
-impl<'a> Tile<'a> {
-    pub(super) fn new(scenes: &'a SceneSlot, view: View) -> Self {
+impl Tile {
+    pub(super) fn new(scenes: Arc<SceneSlot>, view: View) -> Self {
         Self {
+            readings: scenes.readings(),
             scenes,
             scene: Scene::Message(Card {
                 title: "One moment".into(),
@@ -69,7 +70,6 @@ impl<'a> Tile<'a> {
             }),
             view,
             area: Area::default(),
-            readings: scenes.readings(),
             fresh: None,
             changed: 0,
             history: History::default(),
@@ -81,8 +81,8 @@ impl<'a> Tile<'a> {
     }
 
     /// The slot that its scenes come from.
-    pub(super) const fn scenes(&self) -> &'a SceneSlot {
-        self.scenes
+    pub(super) const fn scenes(&self) -> &Arc<SceneSlot> {
+        &self.scenes
     }
 
     /// The frame on the screen; none while there is a card.

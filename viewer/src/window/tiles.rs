@@ -1,5 +1,7 @@
 //! All tiles of a window: where they lie, which one fills it, and which have to be drawn. The window's thread owns them.
 
+use std::sync::Arc;
+
 use super::grid;
 use super::tile::Tile;
 use crate::canvas::{Area, BLACK, Canvas};
@@ -7,8 +9,10 @@ use crate::cover::Cover;
 use crate::scene::{SceneSlot, Shown};
 use crate::view::View;
 
-pub(super) struct Tiles<'a> {
-    tiles: Vec<Tile<'a>>,
+pub(super) struct Tiles {
+    tiles: Vec<Tile>,
+    /// How pictures are shown at first.
+    view: View,
     /// Columns and rows.
     shape: (usize, usize),
     /// Pixels of the window.
@@ -21,11 +25,15 @@ pub(super) struct Tiles<'a> {
     laid_out: u64,
 }
 
-impl<'a> Tiles<'a> {
+impl Tiles {
     /// One for each slot.
-    pub(super) fn new(slots: &[&'a SceneSlot], shape: (usize, usize), view: View) -> Self {
+    pub(super) fn new(slots: &[Arc<SceneSlot>], shape: (usize, usize), view: View) -> Self {
         Self {
-            tiles: slots.iter().map(|scenes| Tile::new(scenes, view)).collect(),
+            tiles: slots
+                .iter()
+                .map(|scenes| Tile::new(Arc::clone(scenes), view))
+                .collect(),
+            view,
             shape,
             size: (0, 0),
             full: None,
@@ -34,13 +42,29 @@ impl<'a> Tiles<'a> {
         }
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut Tile<'a>)> {
+    /// Has one for each of these slots, in their order; a tile whose slot stays is kept.
+    pub(super) fn replace(&mut self, slots: &[Arc<SceneSlot>], shape: (usize, usize)) {
+        let mut former = std::mem::take(&mut self.tiles);
+        let mut kept = |slot: &Arc<SceneSlot>| {
+            let is_its = |tile: &Tile| Arc::ptr_eq(tile.scenes(), slot);
+            let at = former.iter().position(is_its)?;
+            Some(former.swap_remove(at))
+        };
+        let view = self.view;
+        let tile = |slot| kept(slot).unwrap_or_else(|| Tile::new(Arc::clone(slot), view));
+        self.tiles = slots.iter().map(tile).collect();
+        self.shape = shape;
+        self.full = None;
+        self.lay_out(self.size);
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut Tile)> {
         self.tiles.iter_mut().enumerate()
     }
 
     /// # Panics
     /// When there is no such tile.
-    pub(super) fn get(&mut self, at: usize) -> &mut Tile<'a> {
+    pub(super) fn get(&mut self, at: usize) -> &mut Tile {
         &mut self.tiles[at]
     }
 
@@ -115,7 +139,7 @@ impl<'a> Tiles<'a> {
         &self,
         canvas: &mut Canvas<'_>,
         age: u8,
-        mut paint: impl FnMut(&mut Canvas<'_>, usize, &Tile<'a>),
+        mut paint: impl FnMut(&mut Canvas<'_>, usize, &Tile),
     ) {
         let known = (self.drawings + 1).saturating_sub(age.into());
         if age == 0 || self.laid_out > known {
@@ -135,18 +159,18 @@ mod tests {
     use super::*;
 
     /// Which tiles are drawn.
-    fn drawn(tiles: &Tiles<'_>, age: u8) -> Vec<usize> {
+    fn drawn(tiles: &Tiles, age: u8) -> Vec<usize> {
         drawn_on(tiles, age, &mut vec![7; 64 * 36])
     }
 
-    fn drawn_on(tiles: &Tiles<'_>, age: u8, pixels: &mut [u32]) -> Vec<usize> {
+    fn drawn_on(tiles: &Tiles, age: u8, pixels: &mut [u32]) -> Vec<usize> {
         let mut drawn = Vec::new();
         let mut canvas = Canvas::new(pixels, 64, 36);
         tiles.paint(&mut canvas, age, |_, at, _| drawn.push(at));
         drawn
     }
 
-    fn tiles<'a>(slots: &[&'a SceneSlot]) -> Tiles<'a> {
+    fn tiles(slots: &[Arc<SceneSlot>]) -> Tiles {
         let mut tiles = Tiles::new(slots, (2, 2), View::default());
         tiles.lay_out((64, 36));
         tiles
@@ -154,8 +178,8 @@ mod tests {
 
     #[test]
     fn a_tile_is_drawn_when_it_has_changed_since_what_the_canvas_holds() {
-        let slots = [SceneSlot::new(), SceneSlot::new(), SceneSlot::new()];
-        let mut tiles = tiles(&slots.each_ref());
+        let slots = [(); 3].map(|()| Arc::new(SceneSlot::new()));
+        let mut tiles = tiles(&slots);
         assert_eq!(drawn(&tiles, 0), [0, 1, 2]);
         tiles.on_drawn();
         assert_eq!(drawn(&tiles, 1), [0; 0]);
@@ -177,9 +201,30 @@ mod tests {
     }
 
     #[test]
+    fn other_slots_have_other_tiles_and_one_that_stays_is_kept() {
+        let slots = [(); 3].map(|()| Arc::new(SceneSlot::new()));
+        let mut tiles = tiles(&slots[..2]);
+        slots[1].publish(crate::scene::Scene::Picture(Shown {
+            stream: "hall".parse().unwrap(),
+            id: fanlight_proto::message::FrameId::default(),
+            picture: crate::picture::Picture::new(4, 4),
+            rate_millihertz: 0,
+            jpeg: bytes::Bytes::new(),
+        }));
+        tiles.refresh(&Cover::default(), true);
+        tiles.replace(&[Arc::clone(&slots[1]), Arc::clone(&slots[2])], (1, 2));
+        assert_eq!(tiles.iter_mut().count(), 2);
+        assert!(tiles.get(0).shown().is_some() && tiles.get(1).shown().is_none());
+        assert_eq!(tiles.get(0).area().width, 64);
+        assert_eq!(drawn(&tiles, 0), [0, 1]);
+        tiles.replace(&slots[2..], (1, 1));
+        assert_eq!((drawn(&tiles, 0), tiles.get(0).area().width), (vec![0], 64));
+    }
+
+    #[test]
     fn one_tile_fills_the_window_until_all_are_seen_again() {
-        let slots = [SceneSlot::new(), SceneSlot::new(), SceneSlot::new()];
-        let mut tiles = tiles(&slots.each_ref());
+        let slots = [(); 3].map(|()| Arc::new(SceneSlot::new()));
+        let mut tiles = tiles(&slots);
         assert_eq!(tiles.at((40.0, 5.0)), 1);
         assert_eq!(tiles.at((40.0, 30.0)), 0, "no tile is there");
 

@@ -186,6 +186,11 @@ impl Directions {
         (0..tiles).map(stream).collect()
     }
 
+    /// Whether the tiles are those of the screen's own settings.
+    pub(super) fn is_own(&self) -> bool {
+        self.programme == self.own && self.noticed_stream().is_none()
+    }
+
     /// The stream that a notice shows at present.
     fn noticed_stream(&self) -> Option<StreamName> {
         let (notice, _) = self.notice.as_ref()?;

@@ -39,24 +39,24 @@ fn area(x: usize, y: usize, width: usize, height: usize) -> Area {
     }
 }
 
-fn tile(scenes: &SceneSlot) -> Tile<'_> {
-    let mut tile = Tile::new(scenes, View::default());
+fn tile(scenes: &Arc<SceneSlot>) -> Tile {
+    let mut tile = Tile::new(Arc::clone(scenes), View::default());
     tile.set_area(area(0, 0, 16, 16));
     tile
 }
 
-fn taken(tile: &mut Tile<'_>) -> Option<u64> {
+fn taken(tile: &mut Tile) -> Option<u64> {
     tile.refresh(1, false);
     tile.take_fresh().map(|id| id.number)
 }
 
-fn colour(tile: &Tile<'_>) -> u32 {
+fn colour(tile: &Tile) -> u32 {
     tile.shown().unwrap().picture.pixels()[0] & 0xff
 }
 
 #[test]
 fn a_stopped_picture_goes_back_and_on_among_those_that_were_shown() {
-    let scenes = SceneSlot::new();
+    let scenes = Arc::new(SceneSlot::new());
     let mut tile = tile(&scenes);
     for number in 1..=4 {
         publish(&scenes, number);
@@ -87,7 +87,7 @@ fn a_stopped_picture_goes_back_and_on_among_those_that_were_shown() {
 
 #[test]
 fn a_card_is_not_stopped_and_takes_the_next_scene() {
-    let scenes = SceneSlot::new();
+    let scenes = Arc::new(SceneSlot::new());
     let mut tile = tile(&scenes);
     tile.pause();
     tile.seek(Seek::Frames(-1));
@@ -103,9 +103,9 @@ fn a_card_is_not_stopped_and_takes_the_next_scene() {
 
 #[test]
 fn an_enlarged_picture_names_the_pixel_under_the_pointer_as_it_was_received() {
-    let scenes = SceneSlot::new();
+    let scenes = Arc::new(SceneSlot::new());
     let view = View::new(Scaling::Fit, Turn::Right, false);
-    let mut tile = Tile::new(&scenes, view);
+    let mut tile = Tile::new(Arc::clone(&scenes), view);
     tile.set_area(area(1000, 500, 160, 160));
     publish(&scenes, 3);
     taken(&mut tile);
@@ -122,7 +122,7 @@ fn an_enlarged_picture_names_the_pixel_under_the_pointer_as_it_was_received() {
 }
 #[test]
 fn a_tile_that_is_not_seen_takes_nothing_and_asks_for_the_smallest_pictures() {
-    let scenes = SceneSlot::new();
+    let scenes = Arc::new(SceneSlot::new());
     let mut tile = tile(&scenes);
     assert_eq!(scenes.target(), Some((16, 16)));
     tile.set_area(Area::default());
@@ -137,7 +137,7 @@ fn a_tile_that_is_not_seen_takes_nothing_and_asks_for_the_smallest_pictures() {
 
 #[test]
 fn only_what_has_changed_is_drawn_anew() {
-    let scenes = SceneSlot::new();
+    let scenes = Arc::new(SceneSlot::new());
     let mut tile = tile(&scenes);
     publish(&scenes, 1);
     tile.refresh(5, false);
