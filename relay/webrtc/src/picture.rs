@@ -1,5 +1,7 @@
 //! JPEG to the planes that video encoders take (I420). Called on an encoder's thread.
 
+use std::ops::Range;
+
 use fanlight_live::ledger::Charge;
 use fanlight_pixels::font::Font;
 use fanlight_pixels::markers::{self, Fault, MAX_SCANS};
@@ -155,6 +157,31 @@ fn limited_chroma(value: u8) -> u8 {
 }
 
 impl Picture {
+    /// Its planes with squares of `side` pixels of luma, and half as many of chroma, that each have one value: less to encode.
+    pub(crate) fn coarse(&self, side: usize) -> Vec<u8> {
+        let half = self.width / 2;
+        let (luma, chroma) = self.planes.split_at(self.width * self.height);
+        let (blue, red) = chroma.split_at(chroma.len() / 2);
+
+        let mut coarse = Vec::with_capacity(self.planes.len());
+        for (plane, width, side) in [
+            (luma, self.width, side),
+            (blue, half, side / 2),
+            (red, half, side / 2),
+        ] {
+            for rows in plane.chunks(width * side) {
+                let means: Vec<u8> = (0..width)
+                    .step_by(side)
+                    .map(|left| mean(rows, width, left..width.min(left + side)))
+                    .collect();
+                for _ in rows.chunks_exact(width) {
+                    coarse.extend((0..width).map(|x| means[x / side]));
+                }
+            }
+        }
+        coarse
+    }
+
     /// A dark card of the same size that says why there is no picture.
     pub(crate) fn show_card(&mut self, reason: &str) {
         if self.width == 0 {
@@ -180,6 +207,16 @@ impl Picture {
             }
         });
     }
+}
+
+/// The mean of these columns of `rows`.
+fn mean(rows: &[u8], width: usize, columns: Range<usize>) -> u8 {
+    let count = rows.len() / width * columns.len();
+    let values = rows
+        .chunks_exact(width)
+        .flat_map(|row| &row[columns.clone()]);
+    let sum: usize = values.map(|value| usize::from(*value)).sum();
+    (sum / count) as u8
 }
 
 /// Whether `charge` covers an encoder that has no picture yet.
@@ -308,6 +345,29 @@ mod tests {
                         );
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_coarse_picture_has_one_value_a_square_which_is_the_mean() {
+        let jpeg = jpeg(324, 246, Subsamp::Sub2x2);
+        let (_, picture) = decode(&jpeg, Rung::Full, &charge(usize::MAX)).unwrap();
+        let coarse = picture.coarse(4);
+        assert_eq!(coarse.len(), picture.planes.len());
+
+        let luma = picture.width * picture.height;
+        let planes = [
+            (0, picture.width, picture.height, 4),
+            (luma, picture.width / 2, picture.height / 2, 2),
+        ];
+        for (start, width, height, side) in planes {
+            for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+                let corner = start + y / side * side * width + x / side * side;
+                let (fine, seen) = (picture.planes[start + y * width + x], coarse[corner]);
+                assert_eq!(coarse[start + y * width + x], seen);
+                // The picture grows evenly from left to right.
+                assert!(fine.abs_diff(seen) < 8, "{x} {y}: {fine} {seen}");
             }
         }
     }

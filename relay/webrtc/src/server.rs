@@ -364,14 +364,15 @@ impl Server {
 
     /// Gives each peer the encoding that its network carries, also when the stream was gone and has come again.
     fn change_rungs(&mut self) {
-        let mut wanted = Vec::new();
+        let (mut wanted, moment) = (Vec::new(), self.now());
         for session in self.sessions.values_mut() {
             session.choose_rung();
+            let takes_key = !session.is_behind(moment);
             let (stream, client) = (&session.watcher.stream, session.watcher.client);
             let (now, next) = session.rungs();
             wanted.push((stream.clone(), client, now, false));
             if next != now {
-                wanted.push((stream.clone(), client, next, true));
+                wanted.push((stream.clone(), client, next, takes_key));
             }
         }
 

@@ -27,6 +27,10 @@ use crate::sdp::{self, Credentials};
 /// A peer that the network carries no media to for so long is dropped.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// A peer whose packets have waited here for so long gets no frames until they have left. str0m has no such bound, and once
+/// they wait for 2 s it sends faster than the network carries.
+const MAX_WAIT: Duration = Duration::from_secs(1);
+
 /// Numbers of RTP extensions in an offer of ours, beside those that str0m has; offers of clients have their own.
 const CAPTURE_TIME_ID: u8 = 6;
 const PLAYOUT_DELAY_ID: u8 = 7;
@@ -68,6 +72,10 @@ pub(crate) struct Session {
     last_rtp_time: u64,
     /// It lacks a frame that others refer to, and takes none until the next key frame.
     needs_key: bool,
+    /// It is to ask for that one when it can take it.
+    asks_key: bool,
+    /// Frames that were left out because too much waited, since the last one that was not.
+    skipped: u64,
     /// Since the caller looked.
     key_request: Option<KeyRequest>,
     kbps: Option<u32>,
@@ -210,6 +218,8 @@ impl Session {
             next_rung: Rung::Full,
             last_rtp_time: 0,
             needs_key: true,
+            asks_key: false,
+            skipped: 0,
             key_request: None,
             kbps: None,
             began: now,
@@ -254,7 +264,19 @@ impl Session {
 
     /// Sends a frame of its stream.
     pub(crate) fn write(&mut self, now: (Instant, Time), frame: &EncodedFrame) {
-        if !self.connected || self.over || !self.takes(frame) {
+        if !self.connected || self.over {
+            return;
+        }
+        if self.is_behind(now.0) {
+            self.skipped += 1;
+            self.needs_key = true;
+            self.asks_key = true;
+            return;
+        }
+        if !self.takes(frame) {
+            if std::mem::take(&mut self.asks_key) {
+                self.key_request.get_or_insert(KeyRequest::Lost);
+            }
             return;
         }
 
@@ -286,7 +308,7 @@ impl Session {
                 now.1,
                 Sent {
                     bytes: frame.data.len(),
-                    skipped: 0,
+                    skipped: std::mem::take(&mut self.skipped),
                     age_us: frame.age_us,
                 },
             );
@@ -300,6 +322,16 @@ impl Session {
             return true;
         }
         frame.rung == self.rung && (frame.is_key || !self.needs_key)
+    }
+
+    /// Whether its network carries less than it is sent: packets wait for long.
+    pub(crate) fn is_behind(&mut self, now: Instant) -> bool {
+        let Some(mid) = self.mid else { return false };
+        let mut streams = self.rtc.direct_api();
+        let queue = streams
+            .stream_tx_by_mid(mid, None)
+            .and_then(|stream| stream.queue_info()?.first_unsent());
+        queue.is_some_and(|since| now.saturating_duration_since(since) > MAX_WAIT)
     }
 
     /// Which encodings it takes frames of: that of now, and the next.
@@ -439,3 +471,6 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

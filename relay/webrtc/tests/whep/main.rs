@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "every step of a test must succeed")]
 
+mod narrow;
+
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -17,9 +19,11 @@ use fanlight_proto::limits::{MAX_FRAME_BYTES, SOURCE_STALE};
 use fanlight_proto::message::{Format, FrameBuffer, FrameHeader, State, parse_frame};
 use fanlight_webrtc::{Settings, WebRtc};
 use str0m::change::SdpAnswer;
-use str0m::media::{Direction, MediaKind};
+use str0m::media::{Direction, KeyframeRequestKind, MediaKind};
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event, Input, Output, Rtc};
+
+use narrow::Link;
 
 /// How long a test waits for what must come.
 const SOON: Duration = Duration::from_secs(60);
@@ -46,6 +50,11 @@ impl Relay {
 
     /// One whose pictures have this size.
     fn with(pictures: (usize, usize)) -> Self {
+        Self::showing(pictures, move |number| grey(pictures, number))
+    }
+
+    /// One whose pictures have this size, and are made by `picture`.
+    fn showing(size: (usize, usize), picture: impl Fn(u64) -> Vec<u8> + Send + 'static) -> Self {
         let table = StreamTable::new(SOURCE_STALE);
         let shutdown = Shutdown::new();
         let settings = Settings {
@@ -59,7 +68,7 @@ impl Relay {
             .unwrap();
 
         let [paused, restarted] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
-        publish(&table, 1, pictures, 0);
+        publish(&table, 1, size, 0, &picture(0));
         let publisher = {
             let (table, shutdown) = (Arc::clone(&table), shutdown.clone());
             let (paused, restarted) = (Arc::clone(&paused), Arc::clone(&restarted));
@@ -69,9 +78,9 @@ impl Relay {
                         return;
                     }
                     if restarted.load(Relaxed) {
-                        publish(&table, 2, OTHER_SIZE, number);
+                        publish(&table, 2, OTHER_SIZE, number, &grey(OTHER_SIZE, number));
                     } else if !paused.load(Relaxed) {
-                        publish(&table, 1, pictures, number);
+                        publish(&table, 1, size, number, &picture(number));
                     }
                 }
             })
@@ -121,7 +130,7 @@ impl Drop for Relay {
 }
 
 /// A grey picture whose brightness tells its number.
-fn publish(table: &StreamTable, epoch: u64, (width, height): (usize, usize), number: u64) {
+fn grey((width, height): (usize, usize), number: u64) -> Vec<u8> {
     let pixels = vec![(number * 8 % 256) as u8; width * height * 3];
     let image = turbojpeg::Image {
         pixels: pixels.as_slice(),
@@ -131,7 +140,16 @@ fn publish(table: &StreamTable, epoch: u64, (width, height): (usize, usize), num
         format: turbojpeg::PixelFormat::RGB,
     };
     let jpeg = turbojpeg::compress(image, 80, turbojpeg::Subsamp::Sub2x1).unwrap();
+    jpeg.to_vec()
+}
 
+fn publish(
+    table: &StreamTable,
+    epoch: u64,
+    (width, height): (usize, usize),
+    number: u64,
+    jpeg: &[u8],
+) {
     let header = FrameHeader {
         stream: "cam".into(),
         epoch,
@@ -142,7 +160,7 @@ fn publish(table: &StreamTable, epoch: u64, (width, height): (usize, usize), num
         state: State::Live as i32,
         ..FrameHeader::default()
     };
-    let body = FrameBuffer::copy_of(&jpeg).finish(header);
+    let body = FrameBuffer::copy_of(jpeg).finish(header);
     let frame = parse_frame(b"cam/", body.clone(), MAX_FRAME_BYTES).unwrap();
     table.publish(0, frame, body, clock::now()).unwrap();
 }
@@ -157,6 +175,8 @@ struct Peer {
     answer: String,
     /// Where the relay's candidate says that its media comes from.
     port: SocketAddr,
+    /// What the relay's datagrams come through.
+    link: Option<Link>,
 }
 
 impl Peer {
@@ -192,6 +212,7 @@ impl Peer {
             session,
             answer: sdp,
             port,
+            link: None,
         }
     }
 
@@ -253,6 +274,10 @@ impl Peer {
                     continue;
                 }
                 Output::Event(Event::MediaData(media)) => {
+                    if self.link.is_some() && !media.contiguous {
+                        let mut writer = self.rtc.writer(media.mid).unwrap();
+                        let _ = writer.request_keyframe(None, KeyframeRequestKind::Pli);
+                    }
                     if enough(&media.data) {
                         return true;
                     }
@@ -265,21 +290,37 @@ impl Peer {
             let wait = due
                 .saturating_duration_since(now())
                 .clamp(Duration::from_millis(1), Duration::from_millis(100));
-            self.socket.set_read_timeout(Some(wait)).unwrap();
-            let input = match self.socket.recv_from(&mut buffer) {
-                Ok((length, from)) => {
+            let input = match self.receive(wait, &mut buffer) {
+                Some((length, from)) => {
                     let datagram = &buffer[..length];
                     match Receive::new(Protocol::Udp, from, self.address, datagram) {
                         Ok(receive) => Input::Receive(now(), receive),
                         Err(_) => continue,
                     }
                 }
-                Err(_) => Input::Timeout(now()),
+                None => Input::Timeout(now()),
             };
             self.rtc.handle_input(input).unwrap();
         }
 
         panic!("what the test waits for did not come within {SOON:?}");
+    }
+}
+
+impl Peer {
+    /// The next datagram, if one comes within `wait`: its length, and whence.
+    fn receive(&mut self, wait: Duration, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
+        let Some(link) = &mut self.link else {
+            self.socket.set_read_timeout(Some(wait)).unwrap();
+            return self.socket.recv_from(buffer).ok();
+        };
+
+        let wait = wait.min(link.next_in()).max(Duration::from_millis(1));
+        self.socket.set_read_timeout(Some(wait)).unwrap();
+        if let Ok((length, from)) = self.socket.recv_from(buffer) {
+            link.put(&buffer[..length], from);
+        }
+        link.take(buffer)
     }
 }
 
