@@ -38,6 +38,7 @@ use fanlight_daemon::config::sections::Section;
 use fanlight_daemon::{Context, Program, clock};
 
 use crate::config::{self, Command, Config, Extra};
+use crate::overlay::caption_several;
 use crate::record::Plan;
 use crate::scene::Shown;
 use crate::stats::{Counters, Report};
@@ -174,18 +175,20 @@ fn check_shown(full_duration: Option<Duration>, counters: &Counters) -> anyhow::
 }
 
 fn show_in_window(config: &Config, feeds: &mut Feeds) -> anyhow::Result<()> {
+    let tiling = feeds.tiling();
+    let mut panels = config::panels(config);
+    caption_several(&mut panels, tiling.slots.len());
     let options = window::Options {
         title: "Fanlight".to_owned(),
         full_screen: config.fullscreen,
         monitor: config.monitor.clone(),
         snapshots: config.snapshot_dir.clone(),
         place: config.window,
-        grid: config::grid(config),
+        grid: tiling.shape,
         view: View::new(config.scaling, config.rotate, config.mirror),
-        panels: config::panels(config),
+        panels,
         cover: feeds.cover(),
     };
 
-    let slots = feeds.slots();
-    Ok(window::run(&options, &slots, feeds)?)
+    Ok(window::run(&options, &tiling.slots, feeds)?)
 }

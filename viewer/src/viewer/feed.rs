@@ -206,8 +206,18 @@ impl Feeds {
         (presenter, &pipeline.scenes)
     }
 
+    /// The tiles of a window at present.
+    pub(super) fn tiling(&self) -> Tiling {
+        let director = self.common.director.as_ref();
+        let own = || config::grid(&self.config);
+        Tiling {
+            slots: self.slots(),
+            shape: director.map_or_else(own, |director| director.shape()),
+        }
+    }
+
     /// Where the scenes of each come from.
-    pub(super) fn slots(&self) -> Vec<Arc<SceneSlot>> {
+    fn slots(&self) -> Vec<Arc<SceneSlot>> {
         let slots = self.feeds.iter().map(|feed| &feed.pipeline.scenes);
         slots.map(Arc::clone).collect()
     }
@@ -247,10 +257,7 @@ impl Handler for Feeds {
             tracing::error!("there is no further tile: {error:#}");
             true
         });
-        has_others.then(|| Tiling {
-            slots: self.slots(),
-            shape: director.shape(),
-        })
+        has_others.then(|| self.tiling())
     }
 
     fn step(&mut self, tile: usize, step: Step, shown: Option<StreamName>) {
@@ -349,7 +356,20 @@ mod tests {
 
         let same = followed(&mut feeds, 3, &["d"]);
         assert!(Arc::ptr_eq(&same[0], &other[0]));
+        assert_eq!(feeds.tiling().shape, (1, 1));
+        followed(&mut feeds, 4, &["d", "e"]);
         feeds.stop().unwrap();
+
+        let kept = Feeds::start(
+            &config,
+            &Extra::default(),
+            None,
+            &route,
+            &Context::default(),
+        );
+        let kept = kept.unwrap();
+        assert_eq!(kept.tiling().shape, (2, 1), "a grid from before the start");
+        kept.stop().unwrap();
         assert!(context.shutdown.requested() && other[0].is_closed());
     }
 }
