@@ -182,8 +182,8 @@ struct EncoderTask {
     scale: u8,
     shown: Option<Shown>,
     codec: Option<Codec>,
-    /// Pixels a side of the squares of the last key frame.
-    square: usize,
+    /// Bytes of the JPEG, as many of them as its part that is encoded has.
+    detail: usize,
     last_key: Option<Time>,
     last_rtp_time: u64,
 }
@@ -245,14 +245,17 @@ impl EncoderTask {
             scale: 1,
             shown: None,
             codec: None,
-            square: 1,
+            detail: 0,
             last_key: None,
             last_rtp_time: 0,
         }
     }
 
-    /// Encodes frames until the relay no longer has the stream.
+    /// Encodes frames from the first peer's on until the relay no longer has the stream.
     async fn run(mut self) {
+        // While its connection is made nobody takes a frame, and the first one would wait for those.
+        self.control.wake.notified().await;
+
         let mut card_at = Instant::now() + CARD_AFTER;
         loop {
             let arrived = tokio::select! {
@@ -268,6 +271,7 @@ impl EncoderTask {
                 Some(Ok(None)) => return,
                 Some(Ok(Some(arrival))) => self.encode_frame(now, &arrival.frame),
                 Some(Err(_)) => {
+                    self.detail = 0;
                     self.picture.show_card("no signal");
                     self.encode(now, Shown::card(now))
                 }
@@ -288,8 +292,12 @@ impl EncoderTask {
             .decoder
             .decode(&frame.jpeg, rung, picture, &self.charge)
         {
-            Ok(scale) => self.scale = scale,
+            Ok(scale) => {
+                self.scale = scale;
+                self.detail = frame.jpeg.len() / usize::from(scale).pow(2);
+            }
             Err(error) => {
+                self.detail = 0;
                 if matches!(error, PictureError::NoMemory(..)) {
                     self.table.refusals().note(Resource::Memory, 1);
                 }
@@ -366,7 +374,13 @@ impl EncoderTask {
         let size = (self.picture.width, self.picture.height);
         let kbps = self.control.kbps.load(Relaxed);
         let most = kbps as usize * KEY_TIME.as_millis() as usize / 8;
-        let mut square = (self.square / 2).max(1);
+        let mut square = 1;
+        // It has about one and a half of the JPEG's bytes, and half as many or fewer with squares of twice the side.
+        let mut expected = self.detail * 3 / 2;
+        while expected > most && square < MAX_SQUARE {
+            expected /= 2;
+            square *= 2;
+        }
 
         loop {
             // The former one goes first: two would hold more than is charged for.
@@ -379,12 +393,10 @@ impl EncoderTask {
             };
 
             let length = packet.as_ref().map_or(0, |(data, _)| data.len());
-            if length <= most || square == MAX_SQUARE {
-                self.square = square;
+            if length <= most || square >= MAX_SQUARE {
                 return Ok(packet);
             }
-            // Squares of twice the side take half the bits or less.
-            square = MAX_SQUARE.min(if length > 3 * most { 4 } else { 2 } * square);
+            square *= 2;
         }
     }
 

@@ -254,16 +254,16 @@ impl Server {
         WhepError::Busy
     }
 
-    /// Starts an encoder, unless there is one. Its memory is charged to the client that is the first.
+    /// Starts an encoder, unless there is one: then it is false. Its memory is charged to the client that is the first.
     fn start_encoder(
         &mut self,
         stream: &StreamName,
         rung: Rung,
         client: SocketAddr,
-    ) -> Result<(), WhepError> {
+    ) -> Result<bool, WhepError> {
         let key = (stream.clone(), rung);
         if self.encoders.contains_key(&key) {
-            return Ok(());
+            return Ok(false);
         }
 
         let charge = self.charge(client);
@@ -275,7 +275,7 @@ impl Server {
             .map_err(|_| WhepError::Busy)?
             .ok_or(WhepError::NoStream)?;
         self.encoders.insert(key, encoder);
-        Ok(())
+        Ok(true)
     }
 
     fn write(&mut self, frame: &EncodedFrame) {
@@ -378,9 +378,10 @@ impl Server {
 
         for (stream, client, rung, needs_key) in wanted {
             // Without a stream, a thread or memory it is tried again at the next tick.
-            let started = self.start_encoder(&stream, rung, client);
-            if needs_key
-                && started.is_ok()
+            let Ok(started) = self.start_encoder(&stream, rung, client) else {
+                continue;
+            };
+            if (started || needs_key)
                 && let Some(encoder) = self.encoders.get(&(stream, rung))
             {
                 encoder.want_key(KeyRequest::Joined);
