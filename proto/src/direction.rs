@@ -34,6 +34,12 @@ impl Direction {
         self.streams.iter().filter_map(|name| name.parse().ok())
     }
 
+    /// Whether it leaves the screen to its own settings.
+    #[must_use]
+    pub const fn is_release(&self) -> bool {
+        self.streams.is_empty() && self.card.is_empty() && !self.frozen
+    }
+
     /// How long each stream stays, when they are to be shown one after the other.
     #[must_use]
     pub fn cycle(&self) -> Option<Duration> {

@@ -3,8 +3,8 @@
 //!
 //! The modules form layers; each uses only those before it in this list: `output`, `congestion`,
 //! `parity_control`, `isolation`, `multicast`; `delivery`, `auth`, `viewer_feedback`; `sessions`, `spent_nonces`;
-//! `client_screens`, `stream`, `streams`, `feedback`; and what adds methods to [`Engine`]: `admission`, `messages`, `upkeep`,
-//! `status`.
+//! `client_screens`, `stream`, `streams`, `standing`, `screens`, `feedback`; and what adds methods to [`Engine`]: `admission`,
+//! `messages`, `directions`, `upkeep`, `status`.
 
 mod admission;
 mod auth;
@@ -13,6 +13,7 @@ mod congestion;
 mod counts;
 mod delivery;
 mod delivery_ledger;
+mod directions;
 mod feedback;
 mod isolation;
 mod key_rotation;
@@ -23,9 +24,11 @@ mod output;
 mod packetize;
 mod parity_control;
 mod pulse;
+mod screens;
 mod sessions;
 mod source_clocks;
 mod spent_nonces;
+mod standing;
 mod status;
 mod stream;
 mod streams;
@@ -57,6 +60,7 @@ use log_limits::{LogLimits, LogLine};
 pub use multicast::Multicast;
 pub use output::{FrameTransmit, Output, Retransmit, Route, SPREAD_BATCH, Target};
 pub use packetize::{PacketizedFrame, RETRANSMIT_FRAMES};
+use screens::Screens;
 use sessions::{Session, Sessions};
 use source_clocks::SourceClocks;
 use spent_nonces::SpentNonces;
@@ -110,6 +114,7 @@ pub struct Engine {
     clocks: SourceClocks,
     sessions: Sessions,
     clients: ClientScreens,
+    screens: Screens,
     spent_nonces: SpentNonces,
     encoder: Encoder,
     outputs: VecDeque<Output>,
@@ -135,6 +140,7 @@ impl Engine {
             access,
             token_key: TokenKey::new(secrets.bytes()),
             feedback: FeedbackScheduler::new(secrets.number()),
+            screens: Screens::new(secrets.number()),
             secrets,
             ledger: Ledger::default(),
             streams: Streams::new(config.source_stale, config.memory_budget),
@@ -374,6 +380,10 @@ impl Engine {
         if session.delivery.is_isolated() {
             self.dedicated_sockets -= 1;
             self.outputs.push_back(Output::Rejoin(session.route));
+        }
+
+        if session.screen.is_some() {
+            self.leave_screen(now, &session.name, route.remote);
         }
 
         Some(session)

@@ -4,6 +4,7 @@
 #![deny(unsafe_code)]
 
 pub mod config;
+pub mod direct;
 pub mod engine;
 mod event_command;
 pub mod link;

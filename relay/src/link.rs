@@ -2,6 +2,7 @@
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
@@ -48,6 +49,7 @@ pub(crate) fn run(config: &Config, command: &LinkCommand) -> anyhow::Result<Exit
         path: &path,
         token: token.as_ref().map(|token| token.as_str()),
         body: &body,
+        wait: Duration::ZERO,
     };
     let answer = request.ask(config)?;
     let text = told(&answer, &page(config))?;

@@ -1,4 +1,5 @@
-//! Asks the relay that runs on this host over HTTP, for the commands of its program. Called by `ready` and `link`.
+//! Asks the relay that runs on this host over HTTP, for the commands of its program. Called by `ready`, `link` and
+//! `direct`.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -12,8 +13,8 @@ use crate::config::Config;
 /// Longest that the relay may take for each step.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Most bytes of an answer that are read: the list of all links has 150 kB; longer ones are cut.
-const MAX_ANSWER: u64 = 256 << 10;
+/// Most bytes of an answer that are read: that of 1024 screens with the longest directions has 2 MB.
+const MAX_ANSWER: u64 = 4 << 20;
 
 /// What is asked.
 pub(crate) struct Request<'a> {
@@ -22,6 +23,8 @@ pub(crate) struct Request<'a> {
     pub(crate) token: Option<&'a str>,
     /// JSON; empty: none.
     pub(crate) body: &'a str,
+    /// How long the relay is asked to wait before it answers.
+    pub(crate) wait: Duration,
 }
 
 /// What the relay says.
@@ -62,13 +65,14 @@ impl Request<'_> {
 
     fn exchange(&self, address: SocketAddr) -> io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
-        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_read_timeout(Some(TIMEOUT + self.wait))?;
         stream.set_write_timeout(Some(TIMEOUT))?;
         let Self {
             method,
             path,
             token,
             body,
+            ..
         } = self;
         let shown = token.map_or_else(String::new, |token| {
             format!("Authorization: Bearer {token}\r\n")

@@ -1,12 +1,14 @@
-//! What the program does instead of serving: `ready`, which tells whether the relay of this host is of use, and `link`. Both ask
-//! it over HTTP: containers have no shell and no HTTP client for their health checks.
+//! What the program does instead of serving: `ready`, which tells whether the relay of this host is of use, `link`, `direct` and
+//! `screens`. All ask it over HTTP: containers have no shell and no HTTP client for their health checks.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
 use crate::config::Config;
+use crate::direct::Direct;
 use crate::link::LinkCommand;
 use crate::own_http::{self, Request};
 
@@ -32,6 +34,16 @@ pub enum Command {
     /// Asks for /api/links at the `http` of the same config file or flags, with the token in `http_admin_token`.
     #[command(subcommand)]
     Link(LinkCommand),
+    /// Tell a screen of the relay that runs here what to show
+    ///
+    /// Asks for /api/screens at the `http` of the same config file or flags, with the token in `http_admin_token`. The screen must
+    /// allow it.
+    ///
+    /// Exit codes: 0 the screen has been told and, with --wait, has proved that it does so; 1 if not; 64 flags or config that
+    /// cannot be used.
+    Direct(Box<Direct>),
+    /// List the screens of the relay that runs here: what each was told to show, and what it shows
+    Screens,
 }
 
 impl Command {
@@ -40,6 +52,11 @@ impl Command {
         let name = match self {
             Self::Ready => "ready",
             Self::Link(_) => "link",
+            Self::Screens => "screens",
+            Self::Direct(direct) => {
+                direct.check()?;
+                "direct"
+            }
         };
         own_http::check(config, name)
     }
@@ -52,6 +69,7 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<ExitCode> {
         path: "/readyz",
         token: None,
         body: "",
+        wait: Duration::ZERO,
     };
 
     let answer = request.ask(config)?;

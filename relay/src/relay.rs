@@ -11,7 +11,7 @@ use fanlight_daemon::capture::{Capture, Direction, Requests, Role};
 use fanlight_daemon::discovery::{Announcer, Kind, Service};
 use fanlight_daemon::file_watch::FileWatch;
 use fanlight_daemon::{Context, WatchdogFeeder, clock};
-use fanlight_live::{EngineFeed, OutputServer, StreamTable};
+use fanlight_live::{EngineFeed, OutputServer, ScreenOrder, StreamTable};
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::VERSION;
 use fanlight_proto::handshake::RelayAccess;
@@ -376,8 +376,28 @@ impl EventLoop {
             self.engine.on_client_detections(now, said);
         }
 
+        while let Some(order) = self.feed.next_order() {
+            self.take_order(now, order);
+        }
+
         self.handle_outputs(now);
         self.take_arrivals(now);
+    }
+
+    /// Who asked may have gone meanwhile: the order stands.
+    fn take_order(&mut self, now: Time, order: ScreenOrder) {
+        match order {
+            ScreenOrder::Direct {
+                screen,
+                direction,
+                answer,
+            } => drop(answer.send(self.engine.direct(now, &screen, direction))),
+            ScreenOrder::Notify {
+                screen,
+                notice,
+                answer,
+            } => drop(answer.send(self.engine.notify(now, &screen, notice))),
+        }
     }
 
     fn take_arrivals(&mut self, now: Time) {

@@ -8,6 +8,7 @@ mod camera;
 mod cli;
 mod compare;
 mod demo;
+mod directions;
 mod end_to_end;
 mod events;
 mod feed;

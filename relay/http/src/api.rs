@@ -150,7 +150,7 @@ fn outputs(app: &AppState, role: Option<Role>) -> Map<String, Value> {
 }
 
 /// An answer that no cache keeps.
-fn answer(status: StatusCode, body: Value) -> Response {
+pub(super) fn answer(status: StatusCode, body: Value) -> Response {
     (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }
 
@@ -299,7 +299,7 @@ fn reason(not_shown: NotShown) -> Option<&'static str> {
 }
 
 /// How right a screen is, in a word.
-const fn health_word(health: Health) -> &'static str {
+pub(super) const fn health_word(health: Health) -> &'static str {
     match health {
         Health::Unspecified => "unknown",
         Health::Right => "right",

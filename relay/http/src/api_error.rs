@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use fanlight_live::access::Role;
 use serde_json::json;
 
 /// What is wrong with a request, or with us.
@@ -58,6 +59,20 @@ impl ApiError {
         let message = format!("the relay has no stream {name:?}: /api/streams lists those it has");
         Self::new(StatusCode::NOT_FOUND, "no_such_stream", message)
     }
+}
+
+/// Refuses who is no administrator; `what` begins the sentence that says so.
+pub(super) fn check_admin(role: Role, what: &str) -> Result<(), ApiError> {
+    if role == Role::Admin {
+        return Ok(());
+    }
+
+    let message = format!("{what} for administrators: show the token of http_admin_token");
+    Err(ApiError::new(
+        StatusCode::FORBIDDEN,
+        "admin_needed",
+        message,
+    ))
 }
 
 impl IntoResponse for ApiError {

@@ -17,7 +17,7 @@ use super::AppState;
 use super::api_error::ApiError;
 use super::gateway::Peer;
 use super::proxy;
-use super::{origin, page};
+use super::{origin, page, screens};
 use fanlight_live::access::AccessMode;
 use fanlight_live::access::{Credentials, Grant, unix_seconds};
 
@@ -60,12 +60,13 @@ pub(super) async fn authorize(
             }
 
             let method = parts.method.clone();
+            let waits = screens::longest_wait(&parts.uri);
             let answer = next.run(Request::from_parts(parts, body));
 
             if method == Method::GET {
                 answer.await
             } else {
-                with_deadline(answer).await
+                with_deadline(answer, BODY_TIMEOUT + waits).await
             }
         }
     };
@@ -93,7 +94,7 @@ pub(super) async fn authorize(
 }
 
 /// The answer to a request that may have a body, which must come soon.
-async fn with_deadline(answer: impl Future<Output = Response>) -> Response {
+async fn with_deadline(answer: impl Future<Output = Response>, limit: Duration) -> Response {
     let late = || {
         ApiError::new(
             StatusCode::REQUEST_TIMEOUT,
@@ -102,7 +103,7 @@ async fn with_deadline(answer: impl Future<Output = Response>) -> Response {
         )
     };
 
-    tokio::time::timeout(BODY_TIMEOUT, answer)
+    tokio::time::timeout(limit, answer)
         .await
         .unwrap_or_else(|_| late().into_response())
 }

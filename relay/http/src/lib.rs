@@ -20,6 +20,7 @@ mod page;
 mod proxy;
 mod readiness;
 mod router;
+mod screens;
 mod session;
 mod settings;
 mod snapshot;

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::AppState;
-use super::api_error::ApiError;
+use super::api_error::{ApiError, check_admin};
 
 /// What `POST /api/links` takes.
 #[derive(Deserialize)]
@@ -28,7 +28,7 @@ pub(super) async fn list(
     State(app): State<Arc<AppState>>,
     Extension(role): Extension<Role>,
 ) -> Result<Response, ApiError> {
-    check_admin(role)?;
+    check_admin(role, "links are")?;
     let links = app.authorizer.links().all();
     let links: Vec<_> = links
         .iter()
@@ -43,7 +43,7 @@ pub(super) async fn add(
     Extension(role): Extension<Role>,
     body: Result<Json<Wanted>, JsonRejection>,
 ) -> Result<Response, ApiError> {
-    check_admin(role)?;
+    check_admin(role, "links are")?;
     let Json(Wanted { name, stream }) =
         body.map_err(|error| ApiError::bad_request(error.body_text()))?;
     let (name, stream) = (parse(&name)?, parse(&stream)?);
@@ -66,7 +66,7 @@ pub(super) async fn revoke(
     Extension(role): Extension<Role>,
     Path(name): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    check_admin(role)?;
+    check_admin(role, "links are")?;
     let name = parse(&name)?;
     app.authorizer
         .links()
@@ -74,18 +74,6 @@ pub(super) async fn revoke(
         .map_err(|error| refuse(&error))?;
     tracing::info!(%name, "a link is revoked");
     Ok(StatusCode::NO_CONTENT)
-}
-
-fn check_admin(role: Role) -> Result<(), ApiError> {
-    if role == Role::Admin {
-        return Ok(());
-    }
-    let message = "links are for administrators: show the token of http_admin_token";
-    Err(ApiError::new(
-        StatusCode::FORBIDDEN,
-        "admin_needed",
-        message,
-    ))
 }
 
 fn parse(text: &str) -> Result<StreamName, ApiError> {

@@ -16,7 +16,7 @@ use axum::response::{IntoResponse as _, Response};
 use fanlight_daemon::usage::{self, Usage};
 use fanlight_daemon::{clock, usage::Meter};
 use fanlight_live::{
-    Client, ClientTotals, EngineStatus, ListedStream, OutputKind, SourceEntry, Traffic,
+    Client, ClientTotals, EngineStatus, ListedStream, OutputKind, ScreenState, SourceEntry, Traffic,
 };
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::NotShown;
@@ -342,6 +342,20 @@ impl Snapshot {
         )
     }
 
+    fn screens(&self, writer: &mut Writer<'_, '_>) -> std::fmt::Result {
+        let count = |state: ScreenState| {
+            let screens = self.status.screens.iter();
+            let count = screens.filter(|screen| screen.state == state).count();
+            ([("state", state.word().to_owned())], count as f64)
+        };
+        writer.gauges(
+            "fanlight_relay_screens",
+            "Screens that take directions, by how they stand to the newest",
+            None,
+            ScreenState::ALL.into_iter().map(count),
+        )
+    }
+
     fn process(&self, writer: &mut Writer<'_, '_>) -> std::fmt::Result {
         writer.info(
             "fanlight_relay_build",
@@ -395,6 +409,7 @@ impl Collector for Snapshot {
         }
 
         self.refusals(&mut writer)?;
+        self.screens(&mut writer)?;
         writer.gauge(
             "fanlight_relay_client_memory_bytes",
             "Memory that clients are charged for while frames are on their way to them",

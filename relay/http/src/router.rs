@@ -7,10 +7,12 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, patch, post};
+use axum::routing::{delete, get, patch, post, put};
 
 use super::api_error::ApiError;
-use super::{AppState, api, authorize, links, metrics, mjpeg, page, session, snapshot, whep, ws};
+use super::{
+    AppState, api, authorize, links, metrics, mjpeg, page, screens, session, snapshot, whep, ws,
+};
 use fanlight_live::access::Role;
 
 /// Largest body of a request, in bytes: a token, or an address to be signed.
@@ -33,6 +35,10 @@ pub(super) fn router(app: Arc<AppState>) -> Router {
         .route("/api/sign", post(session::sign))
         .route("/api/links", get(links::list).post(links::add))
         .route("/api/links/{name}", delete(links::revoke))
+        .route("/api/screens", get(screens::screens))
+        .route("/api/screens/{name}", put(screens::direct))
+        .route("/api/screens/{name}/identify", post(screens::identify))
+        .route("/api/screens/{name}/popup", post(screens::popup))
         .route(
             "/whep/{stream}",
             post(whep::offer)

@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 
 use crate::client_detections::ClientDetections;
 use crate::frame::Arrival;
+use crate::screens::ScreenOrder;
 use crate::status::EngineStatus;
 use crate::subscription::FrameSubscription;
 use crate::table::StreamTable;
@@ -102,6 +103,12 @@ impl EngineFeed {
     #[must_use]
     pub fn next_detections(&self) -> Option<ClientDetections> {
         self.table.next_detections()
+    }
+
+    /// Takes what an admin wants of a screen.
+    #[must_use]
+    pub fn next_order(&self) -> Option<ScreenOrder> {
+        self.table.next_order()
     }
 
     /// Publishes what the engine knows, for other outputs to show.

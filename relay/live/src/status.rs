@@ -11,6 +11,7 @@ use fanlight_proto::message::{
 };
 
 use crate::ledger::Refusals;
+use crate::screens::ScreenEntry;
 
 /// A snapshot of the engine.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +23,8 @@ pub struct EngineStatus {
     pub streams: Vec<StreamEntry>,
     /// The viewers, in the order of their addresses.
     pub viewers: Vec<ViewerEntry>,
+    /// The screens that take directions, in the order of their names.
+    pub screens: Vec<ScreenEntry>,
     /// What sources make of what clients of other outputs found, by the
     /// [numbers](crate::ClientHandle::number) of the clients.
     pub verdicts: BTreeMap<u64, Verdict>,

@@ -17,6 +17,7 @@ use crate::clients::Clients;
 use crate::frame::LiveFrame;
 use crate::ledger::{ClientMemory, SharedRefusals};
 use crate::output_waker::OutputWaker;
+use crate::screens::{self, ScreenOrder};
 use crate::slot::{Refused, Slot};
 use crate::sources::{SourceEntry, Sources};
 use crate::status::{EngineStatus, ListedStream, StreamEntry};
@@ -44,7 +45,7 @@ pub struct StreamTable {
     output_problems: Mutex<BTreeMap<&'static str, Option<String>>>,
 }
 
-/// What waits for the engine: the newest of each, and each bounded by the number of sources or streams, or by [`MAX_WAITING`].
+/// What waits for the engine: the newest of each, and each bounded by the number of sources or streams, or by a `MAX_WAITING`.
 #[derive(Debug, Default)]
 struct ForEngine {
     clocks: BTreeMap<usize, SourceClock>,
@@ -52,6 +53,7 @@ struct ForEngine {
     verdicts: BTreeMap<usize, Vec<ViewerVerdict>>,
     demand: BTreeMap<StreamName, u32>,
     detections: VecDeque<ClientDetections>,
+    orders: VecDeque<ScreenOrder>,
 }
 
 impl StreamTable {
@@ -146,6 +148,16 @@ impl StreamTable {
             waiting.detections.pop_front();
         }
         waiting.detections.push_back(detections);
+        drop(waiting);
+        self.engine.wake();
+    }
+
+    /// Leaves what an admin wants of a screen. When too many wait it is dropped, as is its answer.
+    pub fn put_order(&self, order: ScreenOrder) {
+        let mut waiting = self.for_engine.lock();
+        if waiting.orders.len() < screens::MAX_WAITING {
+            waiting.orders.push_back(order);
+        }
         drop(waiting);
         self.engine.wake();
     }
@@ -324,6 +336,10 @@ impl StreamTable {
 
     pub(crate) fn next_detections(&self) -> Option<ClientDetections> {
         self.for_engine.lock().detections.pop_front()
+    }
+
+    pub(crate) fn next_order(&self) -> Option<ScreenOrder> {
+        self.for_engine.lock().orders.pop_front()
     }
 
     pub(crate) fn publish_status(&self, status: EngineStatus) {

@@ -292,6 +292,7 @@ impl Engine {
             auth,
             delivery,
             feedback: ViewerFeedback::new(self.session_count),
+            screen: None,
         });
 
         self.on_viewer_joined(now, alias);

@@ -51,6 +51,12 @@ pub struct Counts {
     pub keys_rotated: u64,
     /// Viewers that were taken out of their group, because it did not serve them well.
     pub left_groups: u64,
+    /// Directions that this relay gave to screens.
+    pub directions: u64,
+    /// Reports of screens that were not taken: too many, of too many screens or sessions, or of viewers without a name.
+    pub dropped_screen_reports: u64,
+    /// Reports of screens that claim to show a frame which the relay has not had.
+    pub unproved_screen_frames: u64,
     /// What viewers have found, as far as it came.
     pub detections: u64,
     /// Feedback reports made for sources.

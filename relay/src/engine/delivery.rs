@@ -173,7 +173,8 @@ impl Delivery {
         resumes
     }
 
-    fn has_consent(&self, now: Time) -> bool {
+    /// Whether it has shown lately that it reads what is sent to it.
+    pub(super) fn has_consent(&self, now: Time) -> bool {
         now < self.consent_until
     }
 

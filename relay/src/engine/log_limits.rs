@@ -16,10 +16,11 @@ pub(super) enum LogLine {
     Isolated,
     LeftGroups,
     Detections,
+    UnprovedFrames,
 }
 
 /// What happened, in the order of [`LogLine`].
-const EVENTS: [&str; 10] = [
+const EVENTS: [&str; 11] = [
     "malformed datagrams dropped",
     "frames refused",
     "viewers joined",
@@ -30,6 +31,7 @@ const EVENTS: [&str; 10] = [
     "viewers fell behind",
     "viewers that multicast serves badly get unicast",
     "detections dropped",
+    "frames reported by screens that this relay has not had",
 ];
 
 /// The limits, one for each kind of line.

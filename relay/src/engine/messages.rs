@@ -43,6 +43,7 @@ impl Engine {
         let (ToRelay::KeepAlive(id, _)
         | ToRelay::Repair(id, _)
         | ToRelay::Detections(id, _)
+        | ToRelay::ScreenReport(id, _)
         | ToRelay::Goodbye(id, _)) = message
         else {
             return;
@@ -73,6 +74,7 @@ impl Engine {
             ToRelay::KeepAlive(_, body) => self.on_keep_alive(now, from, &body),
             ToRelay::Repair(_, body) => self.on_repair(now, from, &body),
             ToRelay::Detections(_, body) => self.on_detections(now, from, body),
+            ToRelay::ScreenReport(_, body) => self.on_screen_report(now, from, body),
             _ => self.leave(now, from, "said goodbye"),
         }
     }

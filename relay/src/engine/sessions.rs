@@ -12,6 +12,7 @@ use fanlight_proto::handshake::PublicKey;
 use super::auth::Auth;
 use super::delivery::Delivery;
 use super::output::{Route, Target};
+use super::standing::ScreenSession;
 use super::viewer_feedback::ViewerFeedback;
 
 /// A session is silent when four keep-alives have not come.
@@ -36,6 +37,8 @@ pub(super) struct Session {
     pub(super) auth: Auth,
     pub(super) delivery: Delivery,
     pub(super) feedback: ViewerFeedback,
+    /// What it says of the screen that it is of; none when that takes no directions.
+    pub(super) screen: Option<Box<ScreenSession>>,
 }
 
 impl Session {

@@ -50,6 +50,7 @@ impl Engine {
                 .filter_map(|(client, screen)| Some((*client, screen.feedback.verdict(now)?)))
                 .collect(),
             viewers: self.sessions.iter().filter_map(entry_of).collect(),
+            screens: self.screen_entries(now),
             counters: self.counts().named(),
             refusals: self.refusals(),
             dedicated_sockets: self.dedicated_sockets(),
@@ -93,7 +94,7 @@ fn entry(stream: &Stream, clients: u32, clock: Option<SourceClock>) -> StreamEnt
 type Count = (&'static str, &'static str, fn(&Counts) -> u64);
 
 /// Name and help of each count that is published, and which it is.
-const COUNTS: [Count; 18] = [
+const COUNTS: [Count; 21] = [
     (
         "sent_frames",
         "Frames sent to the viewers of their stream",
@@ -177,6 +178,21 @@ const COUNTS: [Count; 18] = [
         "rotated_keys",
         "Keys of streams that followed another",
         |counts| counts.keys_rotated,
+    ),
+    (
+        "screen_directions",
+        "Directions given to screens",
+        |counts| counts.directions,
+    ),
+    (
+        "dropped_screen_reports",
+        "Reports of screens dropped: too many, of too many screens or sessions, or without a name",
+        |counts| counts.dropped_screen_reports,
+    ),
+    (
+        "unproved_screen_frames",
+        "Reports of screens that name a frame which the relay has not had",
+        |counts| counts.unproved_screen_frames,
     ),
 ];
 

@@ -2,6 +2,7 @@
 
 mod admission;
 mod client_screens;
+mod directions;
 mod feedback;
 mod hostile;
 mod media;

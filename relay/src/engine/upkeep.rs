@@ -96,6 +96,7 @@ impl Engine {
             self.expire_clients(now);
             self.update_isolation(now);
             self.update_keys(now);
+            self.update_screens(now);
             self.flush_log_lines(now);
         }
 
@@ -105,9 +106,10 @@ impl Engine {
     /// When [`Engine::on_tick`] has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
-        let sweep =
-            (self.sessions.len() > 0 || !self.clients.is_empty()).then_some(self.next_sweep);
-        sweep
+        let sweeps =
+            self.sessions.len() > 0 || !self.clients.is_empty() || self.screens.is_settling();
+        sweeps
+            .then_some(self.next_sweep)
             .into_iter()
             .chain(self.streams.deadline())
             .chain(self.feedback.deadline())

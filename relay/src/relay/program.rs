@@ -7,6 +7,7 @@ use fanlight_daemon::{Context, Program};
 
 use super::{Relay, reload};
 use crate::config::{self, Config};
+use crate::direct;
 use crate::link;
 use crate::ready::{self, Command, Extra};
 
@@ -41,6 +42,8 @@ impl Program for Relay {
         match extra.command {
             Some(Command::Ready) => return ready::run(&config),
             Some(Command::Link(command)) => return link::run(&config, &command),
+            Some(Command::Direct(command)) => return direct::direct(&config, &command),
+            Some(Command::Screens) => return direct::screens(&config),
             None => {}
         }
 

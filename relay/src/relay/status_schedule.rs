@@ -15,6 +15,10 @@ const INTERVAL_WITH_VIEWERS: Duration = Duration::from_millis(250);
 /// What happens to a stream is published at once, but not more often than this.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
 
+/// An administrator may wait for a screen to do as it was told, which a person sees: it takes a few steps, each published at
+/// once, but not more often than this.
+const SHORTEST_SCREEN_INTERVAL: Duration = Duration::from_millis(5);
+
 /// The schedule.
 #[derive(Debug)]
 pub(super) struct StatusSchedule {
@@ -23,6 +27,8 @@ pub(super) struct StatusSchedule {
     last: Time,
     /// The version of the engine's streams that was published.
     version: u64,
+    /// The same of how far screens have come.
+    progress: u64,
     due: Time,
 }
 
@@ -32,6 +38,7 @@ impl StatusSchedule {
             has_outputs,
             last: Time::from_nanos(0),
             version: 0,
+            progress: 0,
             due: Time::from_nanos(0),
         }
     }
@@ -40,6 +47,10 @@ impl StatusSchedule {
     pub(super) fn take_due(&mut self, now: Time, engine: &Engine) -> bool {
         if engine.state_version() != self.version {
             self.due = self.due.min(self.last + SHORTEST_INTERVAL);
+        }
+
+        if engine.screens_progress() != self.progress {
+            self.due = self.due.min(self.last + SHORTEST_SCREEN_INTERVAL);
         }
 
         if !self.has_outputs || now < self.due {
@@ -54,6 +65,7 @@ impl StatusSchedule {
 
         self.last = now;
         self.version = engine.state_version();
+        self.progress = engine.screens_progress();
         self.due = now.next_multiple_of(interval);
         true
     }
