@@ -128,6 +128,9 @@ pub struct Config {
     /// The file of lasting links to single streams, which administrators make and revoke (/api/links). Relays may share it: it
     /// is read again when it changes. Unset: links in the state directory of the service.
     pub http_links: Option<PathBuf>,
+    /// The file of scenes, which are sets of directions for screens that administrators make and apply (/api/scenes). Relays
+    /// may share it: it is read again when it changes. Unset: scenes.json in the state directory of the service.
+    pub http_scenes: Option<PathBuf>,
     /// Origins beside our own whose pages may use this relay, as https://host or https://host:port.
     pub http_origins: Vec<String>,
     /// Names of this host for browsers, such as cams.lan, beside the host's own, that with .local, localhost and its addresses:
@@ -271,6 +274,10 @@ impl Config {
                 .http_links
                 .clone()
                 .or_else(|| Some(state_dir()?.join("links"))),
+            scenes: self
+                .http_scenes
+                .clone()
+                .or_else(|| Some(state_dir()?.join("scenes.json"))),
             state_dir: state_dir(),
         })
     }

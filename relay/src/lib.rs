@@ -13,6 +13,7 @@ mod outputs;
 mod own_http;
 pub mod ready;
 mod relay;
+pub mod scene;
 mod start_error;
 pub mod udp;
 pub mod upstream;

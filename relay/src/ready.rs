@@ -1,5 +1,5 @@
-//! What the program does instead of serving: `ready`, which tells whether the relay of this host is of use, `link`, `direct` and
-//! `screens`. All ask it over HTTP: containers have no shell and no HTTP client for their health checks.
+//! What the program does instead of serving: `ready`, which tells whether the relay of this host is of use, `link`, `direct`,
+//! `screens` and `scene`. All ask it over HTTP: containers have no shell and no HTTP client for their health checks.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::direct::Direct;
 use crate::link::LinkCommand;
 use crate::own_http::{self, Request};
+use crate::scene::SceneCommand;
 
 /// Flags of one run.
 #[derive(Args, Clone, Debug, Default)]
@@ -44,6 +45,13 @@ pub enum Command {
     Direct(Box<Direct>),
     /// List the screens of the relay that runs here: what each was told to show, and what it shows
     Screens,
+    /// List the scenes of the relay that runs here, or apply one: all its screens are directed at once
+    ///
+    /// Asks for /api/scenes at the `http` of the same config file or flags, with the token in `http_admin_token`.
+    ///
+    /// Exit codes: 0 all screens have been told; 1 if not; 64 flags or config that cannot be used.
+    #[command(subcommand)]
+    Scene(SceneCommand),
 }
 
 impl Command {
@@ -53,6 +61,7 @@ impl Command {
             Self::Ready => "ready",
             Self::Link(_) => "link",
             Self::Screens => "screens",
+            Self::Scene(_) => "scene",
             Self::Direct(direct) => {
                 direct.check()?;
                 "direct"

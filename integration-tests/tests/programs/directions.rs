@@ -1,6 +1,7 @@
 //! Screens that are directed over HTTP and by the command line of a real relay. A client of the test plays the screen: it tells of
 //! each frame that the relay sent it, or lies.
 
+use std::io::{BufRead as _, BufReader};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -36,6 +37,7 @@ impl Fixture {
             .flags("--http-access token")
             .flag("http-view-token", env.path("view"))
             .flag("http-admin-token", env.path("admin"))
+            .flag("http-scenes", env.path("scenes.json"))
             .ready();
         let site = Site::of(&relay);
         for stream in ["cam1", "cam2"] {
@@ -393,4 +395,88 @@ fn a_notice_is_obeyed_once_and_the_screen_says_so() {
             "{message}"
         );
     }
+}
+
+#[test]
+fn a_scene_directs_all_its_screens_and_says_how_each_took_it() {
+    let fixture = Fixture::new();
+    let _lobby = fixture.player("lobby", Conduct::Obeys);
+    let scene = json!({ "screens": { "lobby": { "streams": ["cam2"] }, "gone": { "card": "x" } } });
+    assert_eq!(
+        fixture.put("/api/scenes/morning", &scene).json()["version"],
+        1
+    );
+    assert_eq!(
+        fixture
+            .put("/api/scenes/night", &json!({ "screens": {} }))
+            .status,
+        200
+    );
+    let kept = std::fs::read_to_string(fixture.env.path("scenes.json")).unwrap();
+    assert!(kept.contains("morning") && kept.contains("cam2"));
+    let listed = fixture.command("scene list", 0);
+    assert_eq!(listed, ["morning gone,lobby", "night "].map(str::trim));
+
+    let told = fixture.command("scene apply morning", 1).join("\n");
+    assert!(told.contains("gone: the relay knows no screen"), "{told}");
+    until("the lobby shows it", SOON, || {
+        (fixture.screen("lobby")?["state"] == "showing").then_some(())
+    });
+
+    let ask = |method: &str, path: &str, token: &str| fixture.ask(method, path, token, "");
+    let apply = ask("POST", "/api/scenes/morning/apply", &fixture.admin);
+    assert_eq!(
+        (apply.status, &apply.json()["screens"][1]["version"]),
+        (202, &json!(2))
+    );
+    assert_eq!(
+        ask("POST", "/api/scenes/morning/apply", &fixture.view).status,
+        403
+    );
+    assert_eq!(
+        ask("DELETE", "/api/scenes/morning", &fixture.view).status,
+        403
+    );
+    assert_eq!(
+        ask("DELETE", "/api/scenes/morning", &fixture.admin).status,
+        204
+    );
+    let none = ask("POST", "/api/scenes/morning/apply", &fixture.admin);
+    assert_eq!((none.status, none.error().as_str()), (404, "no_such_scene"));
+
+    // As another relay that shares the file does it.
+    std::fs::write(fixture.env.path("scenes.json"), &kept).unwrap();
+    until("the file is read again", SOON, || {
+        let scenes = ask("GET", "/api/scenes", &fixture.view).json();
+        (scenes["scenes"].as_array()?.len() == 2).then_some(())
+    });
+}
+
+#[test]
+fn changes_of_screens_come_as_events_until_the_token_is_another_one() {
+    let fixture = Fixture::new();
+    let token = format!("Bearer {}", fixture.view);
+    let headers = [("Authorization", token.as_str())];
+    let (answer, rest) = fixture
+        .site
+        .begin("GET", "/api/events", &headers, "")
+        .unwrap();
+    assert_eq!(answer.header("content-type"), "text/event-stream");
+    let mut lines = BufReader::new(rest.stream().try_clone().unwrap()).lines();
+    let mut next = |wanted: &str| {
+        let mut lines = lines.by_ref().map_while(Result::ok);
+        lines.any(|line| line.contains(wanted))
+    };
+
+    let _lobby = fixture.player("lobby", Conduct::Obeys);
+    assert!(next("\"state\":\"own\""));
+    assert_eq!(
+        fixture
+            .put("/api/screens/lobby", &json!({ "streams": ["cam2"] }))
+            .status,
+        202
+    );
+    assert!(next("\"state\":\"showing\""));
+    std::fs::write(fixture.env.path("view"), "x".repeat(44)).unwrap();
+    assert!(!next("no line has this"), "the answer ends");
 }

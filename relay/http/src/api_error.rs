@@ -4,7 +4,7 @@ use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use fanlight_live::access::Role;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// What is wrong with a request, or with us.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +38,11 @@ impl ApiError {
     /// What is wrong, for programs.
     pub(super) const fn code(&self) -> &'static str {
         self.code
+    }
+
+    /// As clients get it.
+    pub(super) fn body(&self) -> Value {
+        json!({ "error": self.code, "message": self.message })
     }
 
     /// What the request asks for in a way that we do not understand.
@@ -77,7 +82,7 @@ pub(super) fn check_admin(role: Role, what: &str) -> Result<(), ApiError> {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = Json(json!({ "error": self.code, "message": self.message }));
+        let body = Json(self.body());
         let mut response =
             (self.status, [(header::CACHE_CONTROL, "no-store")], body).into_response();
         if let Some(seconds) = self.retry_after_s {

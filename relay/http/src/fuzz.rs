@@ -80,6 +80,8 @@ fn app(access: AccessMode) -> Arc<AppState> {
     Arc::new(AppState {
         output: Output::new(table),
         metrics: Metrics::new(),
+        problems: tokio::sync::broadcast::Sender::new(1),
+        scenes: crate::scenes::Scenes::load(None),
         authorizer: Authorizer::load(settings.access, TokenFiles::default())
             .expect("no files are read"),
         settings,

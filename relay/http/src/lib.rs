@@ -9,6 +9,7 @@ mod api;
 mod api_error;
 mod authorize;
 mod body;
+mod events;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod gateway;
@@ -20,6 +21,7 @@ mod page;
 mod proxy;
 mod readiness;
 mod router;
+mod scenes;
 mod screens;
 mod session;
 mod settings;
@@ -36,14 +38,17 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use bytes::Bytes;
 use fanlight_daemon::{Shutdown, clock};
 use fanlight_live::access::Authorizer;
 use fanlight_live::listener;
 use fanlight_live::tls::Certificate;
 use fanlight_live::{Output, OutputKind, OutputServer, StreamTable, start_thread};
 use fanlight_proto::clock::Time;
+use tokio::sync::broadcast;
 
 use metrics::Metrics;
+use scenes::Scenes;
 pub use settings::{HttpError, Readiness, Settings};
 
 /// How long connections have to end by themselves when the relay stops: it must be gone within 500 ms.
@@ -76,6 +81,9 @@ pub struct Http {
 pub(crate) struct AppState {
     output: Output,
     metrics: Metrics,
+    /// Problems of streams and screens, each as a server-sent event.
+    problems: broadcast::Sender<Bytes>,
+    scenes: Scenes,
     authorizer: Authorizer,
     settings: Settings,
     address: SocketAddr,
@@ -138,6 +146,8 @@ impl OutputServer for Http {
         let app = Arc::new(AppState {
             output: Output::new(table),
             metrics: Metrics::new(),
+            problems: broadcast::Sender::new(events::MAX_WAITING),
+            scenes: Scenes::load(settings.scenes.clone()),
             authorizer,
             settings,
             address,

@@ -11,7 +11,8 @@ use axum::routing::{delete, get, patch, post, put};
 
 use super::api_error::ApiError;
 use super::{
-    AppState, api, authorize, links, metrics, mjpeg, page, screens, session, snapshot, whep, ws,
+    AppState, api, authorize, events, links, metrics, mjpeg, page, scenes, screens, session,
+    snapshot, whep, ws,
 };
 use fanlight_live::access::Role;
 
@@ -39,6 +40,15 @@ pub(super) fn router(app: Arc<AppState>) -> Router {
         .route("/api/screens/{name}", put(screens::direct))
         .route("/api/screens/{name}/identify", post(screens::identify))
         .route("/api/screens/{name}/popup", post(screens::popup))
+        .route("/api/scenes", get(scenes::list))
+        .route(
+            "/api/scenes/{name}",
+            put(scenes::put)
+                .delete(scenes::remove)
+                .layer(DefaultBodyLimit::max(scenes::MAX_SCENE_BYTES)),
+        )
+        .route("/api/scenes/{name}/apply", post(scenes::apply))
+        .route("/api/events", get(events::events))
         .route(
             "/whep/{stream}",
             post(whep::offer)

@@ -15,7 +15,7 @@ use axum::{Extension, Json};
 use fanlight_daemon::clock;
 use fanlight_live::access::Role;
 use fanlight_live::{EngineStatus, OrderError, ScreenEntry, ScreenOrder, ScreenState};
-use fanlight_proto::direction::Stamp;
+use fanlight_proto::direction::{Stamp, check};
 use fanlight_proto::message::{Direction, Notice};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -79,6 +79,16 @@ impl Wanted {
             ..Direction::default()
         })
     }
+
+    /// Refuses what no screen can be told.
+    pub(super) fn check(&self) -> Result<(), ApiError> {
+        let numbered = Direction {
+            version: 1,
+            origin: 1,
+            ..self.direction(String::new())?
+        };
+        check(&numbered).map_err(|field| ApiError::bad_request(bounds(field)))
+    }
 }
 
 /// `GET /api/screens`.
@@ -98,7 +108,7 @@ pub(super) async fn direct(
     check_admin(role, "directing screens is")?;
     let wait = wait(&uri)?;
     let direction = parsed(body)?.direction(by(role, &peer))?;
-    let stamp = give(&app, &name, direction).await?;
+    let stamp = told(&app, order(&app, &name, direction)).await?;
     let Some(wait) = wait else {
         return Ok(answer(StatusCode::ACCEPTED, place(stamp)));
     };
@@ -164,19 +174,18 @@ pub(super) fn by(role: Role, peer: &Peer) -> String {
     format!("{} at {}", role.word(), peer.address.ip().to_canonical())
 }
 
-/// Gives a direction to a screen; gives its place among all of that.
-pub(super) async fn give(
-    app: &AppState,
-    name: &str,
-    direction: Direction,
-) -> Result<Stamp, ApiError> {
+/// What becomes of an order for a screen.
+pub(super) type Answered<T> = oneshot::Receiver<Result<T, OrderError>>;
+
+/// Asks for a direction for a screen; [`told`] gives its place among all of that.
+pub(super) fn order(app: &AppState, name: &str, direction: Direction) -> Answered<Stamp> {
     let (answer, answered) = oneshot::channel();
     app.table().put_order(ScreenOrder::Direct {
         screen: name.to_owned(),
         direction,
         answer,
     });
-    told(app, answered).await
+    answered
 }
 
 async fn notify(app: &AppState, name: &str, notice: Notice) -> Result<Response, ApiError> {
@@ -191,10 +200,7 @@ async fn notify(app: &AppState, name: &str, notice: Notice) -> Result<Response, 
 }
 
 /// What the engine answers.
-async fn told<T>(
-    app: &AppState,
-    answered: oneshot::Receiver<Result<T, OrderError>>,
-) -> Result<T, ApiError> {
+pub(super) async fn told<T>(app: &AppState, answered: Answered<T>) -> Result<T, ApiError> {
     let answered = tokio::time::timeout(ENGINE_TIMEOUT, answered).await;
     let answered = answered.ok().and_then(Result::ok);
     answered
@@ -255,11 +261,11 @@ fn late(app: &AppState, name: &str, wait: Duration) -> Value {
 }
 
 /// Names a direction.
-fn place(stamp: Stamp) -> Value {
+pub(super) fn place(stamp: Stamp) -> Value {
     json!({ "version": stamp.version, "origin": hex(stamp.origin) })
 }
 
-fn parsed<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, ApiError> {
+pub(super) fn parsed<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, ApiError> {
     let Json(body) = body.map_err(|error| ApiError::bad_request(error.body_text()))?;
     Ok(body)
 }
@@ -300,7 +306,7 @@ fn no_screen(app: &AppState, name: &str) -> ApiError {
 }
 
 /// As many names as one reads.
-fn listed(names: &[&str]) -> String {
+pub(super) fn listed(names: &[&str]) -> String {
     const MOST: usize = 32;
     match names.len() {
         0 => "none".to_owned(),

@@ -18,6 +18,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The file of lasting links; none: there are none.
     pub links: Option<PathBuf>,
+    /// The file of scenes; none: there are none.
+    pub scenes: Option<PathBuf>,
     /// Who may come.
     pub access: AccessMode,
     /// The files of the tokens.

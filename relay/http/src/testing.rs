@@ -51,5 +51,6 @@ pub(super) fn settings() -> Settings {
         whep: None,
         state_dir: None,
         links: None,
+        scenes: None,
     }
 }

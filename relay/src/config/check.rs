@@ -171,6 +171,7 @@ impl Config {
         ];
         let own = [
             ("http_links", self.http_links.is_some()),
+            ("http_scenes", self.http_scenes.is_some()),
             ("http_origins", !self.http_origins.is_empty()),
             ("http_names", !self.http_names.is_empty()),
             ("http_basic_plain", self.http_basic_plain),

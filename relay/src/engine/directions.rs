@@ -92,8 +92,7 @@ impl Engine {
         }
 
         let is_proved = session.auth.identity().is_some();
-        self.screens
-            .hear(now, &name, direction.as_ref(), is_proved);
+        self.screens.hear(now, &name, direction.as_ref(), is_proved);
 
         self.note_claim(now, &name, from);
         self.settle_screen(now, &name);

@@ -10,6 +10,7 @@ use crate::config::{self, Config};
 use crate::direct;
 use crate::link;
 use crate::ready::{self, Command, Extra};
+use crate::scene;
 
 impl Program for Relay {
     const NAME: &'static str = "fanlight-relay";
@@ -44,6 +45,7 @@ impl Program for Relay {
             Some(Command::Link(command)) => return link::run(&config, &command),
             Some(Command::Direct(command)) => return direct::direct(&config, &command),
             Some(Command::Screens) => return direct::screens(&config),
+            Some(Command::Scene(command)) => return scene::run(&config, &command),
             None => {}
         }
 

@@ -152,6 +152,7 @@ fn a_screen_is_told_its_direction_every_100_ms_until_it_names_it() {
     let again = rig.stay(SECOND, &[&seat]).len();
     assert!((9..=11).contains(&again), "{again}");
     seat.obey(&told);
+    rig.report(&seat);
     assert_eq!(rig.stay(SECOND, &[&seat]), []);
 }
 
@@ -287,9 +288,17 @@ fn all_viewers_of_one_name_must_show() {
 
     let goodbye = ToRelay::Goodbye(seats[1].session, Goodbye::default());
     rig.say(seats[1].address, &goodbye);
-    assert_eq!(rig.state(), ScreenState::Showing, "it may be changing its stream");
+    assert_eq!(
+        rig.state(),
+        ScreenState::Showing,
+        "it may be changing its stream"
+    );
     rig.direct(to_show(&["cam1"]));
-    assert_eq!(rig.state(), ScreenState::Asked, "but that proves nothing new");
+    assert_eq!(
+        rig.state(),
+        ScreenState::Asked,
+        "but that proves nothing new"
+    );
     rig.pass(2 * SECOND);
     assert_eq!(rig.state(), ScreenState::Away);
 }
@@ -419,6 +428,7 @@ fn a_notice_is_told_until_it_is_obeyed_or_over_and_lasts_no_longer_for_who_comes
     let left = later.last().unwrap().notice.as_ref().unwrap().lasts_ms;
     assert!((3900..=4100).contains(&left), "{left}");
     seat.obey(&told);
+    rig.report(&seat);
     assert_eq!(rig.stay(SECOND, &[&seat]), []);
     assert!(rig.hall().notice.is_some());
 
@@ -592,10 +602,14 @@ impl World {
     fn pass(&mut self, length: Duration) {
         for (relay, rig) in self.relays.iter_mut().enumerate() {
             rig.pass(length);
+            let swept = rig.said();
             for (at, (name, kept)) in self.screens.iter_mut().enumerate() {
                 let (session, is_open) = &mut self.ways[relay][at];
                 if *is_open {
-                    talk(rig, (relay, at), name, session, kept);
+                    let from = viewer((10 * relay + at) as u16);
+                    let to_it = swept.iter().filter(|(to, _)| *to == from);
+                    hear(to_it.map(|(_, said)| said), session, kept);
+                    talk(rig, (from, at as u64), name, session, kept);
                 }
             }
         }
@@ -620,12 +634,11 @@ impl World {
 /// One round of a viewer with a relay.
 fn talk(
     rig: &mut Rig,
-    (relay, screen): (usize, usize),
+    (from, screen): (SocketAddr, u64),
     name: &str,
     session: &mut Option<u64>,
     kept: &mut Option<Direction>,
 ) {
-    let from = viewer((10 * relay + screen) as u16);
     let id = *session.get_or_insert_with(|| {
         let nonce = rig.engine.counts().joins + rig.now.as_micros();
         let wanted = Join {
@@ -639,7 +652,7 @@ fn talk(
     });
 
     let report = ScreenReport {
-        screen: screen as u64 + 1,
+        screen: screen + 1,
         direction: kept.clone(),
         in_force: kept.is_some(),
         epoch: EPOCH,
@@ -652,12 +665,22 @@ fn talk(
     let said = said
         .into_iter()
         .chain(rig.say(from, &ToRelay::ScreenReport(id, report)));
-    for (_, said) in said {
+    let said: Vec<_> = said.map(|(_, said)| said).collect();
+    hear(said.iter(), session, kept);
+}
+
+/// A viewer takes what a relay says.
+fn hear<'a>(
+    said: impl Iterator<Item = &'a Said>,
+    session: &mut Option<u64>,
+    kept: &mut Option<Direction>,
+) {
+    for said in said {
         match said {
             Said::Direct(_, Direct { direction, .. }) => {
                 let stamp = |it: &Option<Direction>| it.as_ref().map(Direction::stamp);
-                if stamp(&direction) > stamp(kept) {
-                    *kept = direction;
+                if stamp(direction) > stamp(kept) {
+                    kept.clone_from(direction);
                 }
             }
             Said::Reset(_) => *session = None,
