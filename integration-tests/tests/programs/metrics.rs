@@ -157,7 +157,7 @@ fn lint(name: &str, family: &Family) {
         for label in labels(sample).keys().filter(|label| *label != "le") {
             assert!(
                 [
-                    "stream", "kind", "reason", "stage", "version", "source", "resource"
+                    "stream", "kind", "reason", "stage", "state", "version", "source", "resource"
                 ]
                 .contains(&label.as_str()),
                 "{sample}"

@@ -276,7 +276,8 @@ fn refuse(app: &AppState, error: OrderError) -> ApiError {
         OrderError::NoSuchScreen(name) => no_screen(app, &name),
         OrderError::NoSuchStream(_) => {
             let status = app.table().status();
-            let names: Vec<_> = status.streams.iter().map(|it| it.name.as_str()).collect();
+            let mut names: Vec<_> = status.streams.iter().map(|it| it.name.as_str()).collect();
+            names.sort_unstable();
             let message = format!("{message}: there are {}", listed(&names));
             ApiError::new(StatusCode::NOT_FOUND, "no_such_stream", message)
         }
