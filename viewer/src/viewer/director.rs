@@ -146,6 +146,7 @@ impl Director {
         let mut former: Vec<_> = state.tiles.drain(..).map(Some).collect();
         let taken = kept.iter().filter_map(|at| former.get_mut(*at)?.take());
         state.tiles.extend(taken);
+        state.apply();
     }
 
     /// The next tile obeys from now on; it was started with `stream`.

@@ -99,6 +99,8 @@ pub(super) struct Feeds {
     config: Config,
     common: Common,
     feeds: Vec<Feed>,
+    /// Columns and rows that the window has.
+    shape: (usize, usize),
     director: Option<(Arc<Director>, JoinHandle<anyhow::Result<()>>)>,
 }
 
@@ -133,6 +135,7 @@ impl Feeds {
             config: config.clone(),
             common,
             feeds: Vec::new(),
+            shape: config::grid(config),
             director: None,
         };
         for stream in streams {
@@ -148,6 +151,7 @@ impl Feeds {
             let ending = Ending::of(&context.shutdown);
             feeds.director = Some((director, spawn("director", &ending, work)?));
         }
+        feeds.shape = feeds.tiling().shape;
         Ok(feeds)
     }
 
@@ -257,7 +261,9 @@ impl Handler for Feeds {
             tracing::error!("there is no further tile: {error:#}");
             true
         });
-        has_others.then(|| self.tiling())
+        let tiling = self.tiling();
+        let has_shape = std::mem::replace(&mut self.shape, tiling.shape) == tiling.shape;
+        (has_others || !has_shape).then_some(tiling)
     }
 
     fn step(&mut self, tile: usize, step: Step, shown: Option<StreamName>) {
@@ -358,6 +364,10 @@ mod tests {
         assert!(Arc::ptr_eq(&same[0], &other[0]));
         assert_eq!(feeds.tiling().shape, (1, 1));
         followed(&mut feeds, 4, &["d", "e"]);
+        followed(&mut feeds, 5, &["f"]);
+        let asked = feeds.feeds[0].pipeline.choice.latest();
+        assert_eq!(asked.unwrap().as_str(), "f");
+        followed(&mut feeds, 6, &["d", "e"]);
         feeds.stop().unwrap();
 
         let kept = Feeds::start(

@@ -65,7 +65,7 @@ impl StreamChoice {
     }
 
     /// The latest choice, taken or not.
-    fn latest(&self) -> Option<StreamName> {
+    pub(super) fn latest(&self) -> Option<StreamName> {
         self.0.lock().latest.as_ref()?.stream.clone()
     }
 }
