@@ -15,10 +15,12 @@ use super::{Engine, Output};
 /// How often a screen says what it shows though nothing has changed.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Shortest time between two reports in a session: a little more than a relay asks for, so that none is refused as too early
-/// when the one before it was delayed.
-const LEAST_INTERVAL: Duration =
-    Duration::from_micros(1_200_000 / SCREEN_REPORTS_PER_SECOND as u64);
+/// Shortest time between two reports in a session: that a direction has come, and that it is shown, follow each other.
+const LEAST_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Reports in one [`INTERVAL`] of a session. Half of what a relay takes, so that those of two intervals are not too many when
+/// they come together.
+const MAX_REPORTS: u32 = SCREEN_REPORTS_PER_SECOND / 2;
 
 /// What a screen that takes directions says of itself; see `ScreenReport` in control.proto.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,15 +76,35 @@ pub(super) struct Directed {
 pub(super) struct Told {
     at: Time,
     changes: u64,
+    /// Since when reports are counted, and how many there were.
+    counted_since: Time,
+    count: u32,
 }
 
 impl Session {
     /// When the next report is due in it, with so many changes so far.
     fn report_due(&self, changes: u64) -> Time {
         self.told.map_or(Time::default(), |told| {
-            let is_news = told.changes != changes;
-            told.at + if is_news { LEAST_INTERVAL } else { INTERVAL }
+            if told.changes == changes {
+                told.at + INTERVAL
+            } else if told.count < MAX_REPORTS {
+                told.at + LEAST_INTERVAL
+            } else {
+                told.counted_since + INTERVAL
+            }
         })
+    }
+
+    fn note_report(&mut self, now: Time, changes: u64) {
+        let counted = self.told.map(|told| (told.counted_since, told.count));
+        let counted = counted.filter(|(since, _)| now < *since + INTERVAL);
+        let (counted_since, count) = counted.unwrap_or((now, 0));
+        self.told = Some(Told {
+            at: now,
+            changes,
+            counted_since,
+            count: count + 1,
+        });
     }
 }
 
@@ -131,7 +153,7 @@ impl Engine {
                 continue;
             };
 
-            session.told = Some(Told { at: now, changes });
+            session.note_report(now, changes);
             let report = directed.state.report(screen, &session.name);
             let datagram = session.encode(&ToRelay::ScreenReport(session.id, report));
             self.shared.outputs.push_back(Output::Send(at, datagram));

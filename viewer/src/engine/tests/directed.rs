@@ -90,7 +90,7 @@ fn what_a_screen_shows_is_told_at_once_each_second_and_when_it_changes() {
 }
 
 #[test]
-fn a_screen_that_changes_all_the_time_is_told_twenty_times_a_second_at_most() {
+fn a_screen_that_changes_all_the_time_is_told_less_often_than_a_relay_takes() {
     let mut world = directed_world(config());
     world.run_until(ms(1000));
     reports(&mut world);
@@ -100,7 +100,7 @@ fn a_screen_that_changes_all_the_time_is_told_twenty_times_a_second_at_most() {
     }
 
     let told = reports(&mut world).len();
-    assert!((15..=20).contains(&told), "{told}");
+    assert!((10..=20).contains(&told), "{told}");
 }
 
 #[test]
