@@ -72,6 +72,9 @@ const commands = {
   async click({ page, selector }) {
     await pages.get(page).page.click(selector, { timeout: 10_000 });
   },
+  async drag({ page, selector, target }) {
+    await pages.get(page).page.dragAndDrop(selector, target, { timeout: 10_000 });
+  },
   async choose({ page, selector, value }) {
     await pages.get(page).page.selectOption(selector, value, { timeout: 10_000 });
   },

@@ -9,6 +9,7 @@ import { Figures } from "./page/figures.js";
 import { GAP, GRIDS, arrange, place } from "./page/layout.js";
 import { Series } from "./page/plot.js";
 import { share } from "./page/rates.js";
+import { description, origin } from "./page/screens.js";
 import { capturedAt } from "./page/video.js";
 import { pictureIn } from "./page/wire.js";
 import { duration, liveFor, missing, nextTry, rate, trouble } from "./page/words.js";
@@ -184,4 +185,36 @@ test("a plot remembers two minutes", () => {
   const series = new Series();
   for (let value = 0; value < 500; value += 1) series.add(value);
   assert.deepEqual([series.values.length, series.last, series.most], [120, 499, 499]);
+});
+
+const screen = (changes = {}) => ({ state: "own", direction: null, showing: [], shown_after_ms: null, ...changes });
+const shows = (...streams) => streams.map((stream) => ({ stream, age_us: 48_000 }));
+const told = (changes) => ({ streams: ["hall"], card: null, by: "admin", given_ms: 0, ...changes });
+
+test("a screen's line says what it shows, what it was told and whether that is proved", () => {
+  assert.equal(description(screen()), "nothing");
+  assert.equal(description(screen({ showing: shows("gate") })), "gate · 48 ms old");
+  const direction = told();
+  assert.equal(description(screen({ state: "asked", direction, showing: shows("gate") })), "gate → hall");
+  const proved = screen({ state: "showing", direction, showing: shows("hall"), shown_after_ms: 92 });
+  assert.equal(description(proved), "hall · 48 ms old · proved after 92 ms");
+  assert.equal(description(screen({ state: "wrong", direction, showing: shows("gate") })), "shows gate instead of hall");
+  assert.equal(description(screen({ state: "wrong", direction: told({ streams: [] }) })), "shows nothing instead of its own settings");
+  assert.equal(description(screen({ state: "away", direction })), "was told to show hall");
+  const card = told({ streams: [], card: "Back at 2" });
+  assert.equal(description(screen({ state: "showing", direction: card, shown_after_ms: 5 })), "the text “Back at 2” · shown after 5 ms");
+});
+
+test("who gave a direction is told where there is one", () => {
+  assert.equal(origin(screen()), "");
+  assert.match(origin(screen({ direction: told() })), /^by admin, /);
+  assert.match(origin(screen({ direction: told({ by: "" }) })), /^by somebody, /);
+});
+
+test("the views beside the panes stand in the address", () => {
+  const plain = { streams: null, grid: "auto", rate: "auto", videos: [], status: false, screens: false };
+  assert.equal(write(plain), "");
+  assert.equal(write({ ...plain, screens: true }), "#&view=screens");
+  assert.deepEqual(read("#cam1&view=status&view=screens"), { streams: ["cam1"], status: true, screens: true });
+  assert.deepEqual(read("#&view=walls"), { streams: null });
 });

@@ -371,6 +371,12 @@ impl Page<'_> {
         self.run::<Value>("click", json!({ "selector": selector }));
     }
 
+    /// Drags what a selector finds to what another one finds.
+    #[track_caller]
+    pub fn drag(&self, selector: &str, target: &str) {
+        self.run::<Value>("drag", json!({ "selector": selector, "target": target }));
+    }
+
     /// Chooses `value` from a list.
     #[track_caller]
     pub fn choose(&self, selector: &str, value: &str) {

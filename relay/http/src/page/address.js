@@ -1,5 +1,5 @@
 // What the address of the page says: `#cam1,cam2` names the streams of the panes in their order, none means all; after
-// them may come `&grid=9`, `&rate=10`, `&video=cam1,cam2` (shown as video) and `&view=status`.
+// them may come `&grid=9`, `&rate=10`, `&video=cam1,cam2` (shown as video), `&view=status` and `&view=screens`.
 
 import { GRIDS } from "./layout.js";
 
@@ -22,18 +22,19 @@ export function read(hash) {
     if (key === "grid" && (value === "auto" || value in GRIDS)) said.grid = value;
     if (key === "rate" && RATES.includes(value)) said.rate = value;
     if (key === "video") said.videos = list(value ?? "");
-    if (key === "view" && value === "status") said.status = true;
+    if (key === "view" && (value === "status" || value === "screens")) said[value] = true;
   }
   return said;
 }
 
 /** The hash for these settings: what is usual is left out. */
-export function write({ streams, grid, rate, videos, status }) {
+export function write({ streams, grid, rate, videos, status, screens }) {
   const words = [(streams ?? []).join(",")];
   if (grid !== "auto") words.push(`grid=${grid}`);
   if (rate !== "auto") words.push(`rate=${rate}`);
   if (videos.length > 0) words.push(`video=${videos.join(",")}`);
   if (status) words.push("view=status");
+  if (screens) words.push("view=screens");
   const hash = words.join("&");
   return hash === "" ? "" : `#${hash}`;
 }

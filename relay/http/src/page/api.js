@@ -30,9 +30,13 @@ export async function picture(name) {
 }
 
 /** Posts `body` as JSON; as `get` otherwise. */
-export async function post(path, body) {
-  const headers = { "content-type": "application/json" };
-  return answer(await request(path, { method: "POST", headers, body: JSON.stringify(body) }));
+export function post(path, body) {
+  return send("POST", path, body);
+}
+
+/** Puts `body` as JSON; as `get` otherwise. */
+export function put(path, body) {
+  return send("PUT", path, body);
 }
 
 /**
@@ -44,6 +48,11 @@ export async function admission() {
   const body = await response.json().catch(() => null);
   if (!response.ok) return body?.message ?? `The relay answers ${response.status}`;
   return body?.role ? "in" : "token";
+}
+
+async function send(method, path, body) {
+  const headers = { "content-type": "application/json" };
+  return answer(await request(path, { method, headers, body: JSON.stringify(body) }));
 }
 
 function request(path, options) {

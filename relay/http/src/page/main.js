@@ -11,10 +11,11 @@ import { Link } from "./link.js";
 import { Notices } from "./notices.js";
 import { Painter } from "./painter.js";
 import { publish } from "./report.js";
+import { Screens } from "./screens.js";
 import { login } from "./session.js";
 import { THEMES, remember, remembered, wear } from "./settings.js";
 import { Status } from "./status.js";
-import { nextTry } from "./words.js";
+import { nextTry, trouble } from "./words.js";
 
 const part = (id) => document.getElementById(id);
 
@@ -22,6 +23,7 @@ const link = new Link(socketAddress(), admission);
 const painter = Painter.start();
 const grid = new Grid(part("grid"), link, painter);
 const status = new Status(part("status"), grid, link);
+const screens = new Screens(part("screens"), grid);
 const notices = new Notices({ toast: part("toast"), speech: part("speech"), banner: part("banner") });
 const memory = remembered();
 let theme = THEMES.includes(memory.theme) ? memory.theme : "system";
@@ -41,6 +43,7 @@ const KEYS = [
   { keys: ["x", "Delete"], shown: ["x", "Del"], words: "Remove the pane in focus", act: () => withCurrent((pane) => grid.remove(pane)) },
   { keys: ["g"], shown: ["g"], words: "Next size of the grid", act: nextSize },
   { keys: ["PageUp"], shown: ["PgUp", "PgDn"], words: "Former and next page of panes", act: () => grid.turn(-1) },
+  { keys: ["d"], shown: ["d"], words: "Screens: what each shows, and directing them", act: toggleScreens },
   { keys: ["v"], shown: ["v"], words: "Status: viewers, losses, ages", act: toggleStatus },
   { keys: ["i"], shown: ["i"], words: "Figures in the panes on or off", act: toggleFigures },
   { keys: ["t"], shown: ["t"], words: "Theme: as the system, light, dark", act: nextTheme },
@@ -81,6 +84,7 @@ function wire() {
   on("add-menu", "beforetoggle", ({ newState }) => newState === "open" && offerStreams());
   on("former", "click", () => grid.turn(-1));
   on("next", "click", () => grid.turn(1));
+  on("show-screens", "click", toggleScreens);
   on("show-status", "click", toggleStatus);
   on("hide-status", "click", toggleStatus);
   on("share", "click", share);
@@ -95,6 +99,7 @@ function wire() {
   grid.addEventListener("state", ({ detail }) => announce(detail));
   grid.addEventListener("notice", ({ detail }) => notices.tell(detail));
   link.addEventListener("notice", ({ detail }) => notices.tell(detail));
+  screens.addEventListener("notice", ({ detail }) => notices.tell(detail));
   link.addEventListener("state", showLink);
   link.addEventListener("streams", showEmptiness);
   window.addEventListener("hashchange", follow);
@@ -112,6 +117,7 @@ function follow() {
   part("rate").value = grid.limit;
   part("full").hidden = !document.fullscreenEnabled;
   if ((said.status ?? false) !== status.isOpen) toggleStatus();
+  if ((said.screens ?? false) !== screens.isOpen) toggleScreens();
   grid.open(said.streams);
 }
 
@@ -119,7 +125,7 @@ function changed() {
   const { size, limit, pages, page } = grid;
   const streams = grid.chosen ? grid.panes.map((pane) => pane.stream) : null;
   const videos = grid.panes.map((pane) => pane.stream).filter((name, at, all) => grid.videos.has(name) && all.indexOf(name) === at);
-  const hash = addresses.write({ streams, grid: size, rate: limit, videos, status: status.isOpen });
+  const hash = addresses.write({ streams, grid: size, rate: limit, videos, status: status.isOpen, screens: screens.isOpen });
   if (hash !== location.hash) history.replaceState(null, "", hash || location.pathname + location.search);
   part("size").value = size;
   part("pages").hidden = pages < 2 || grid.enlarged !== null;
@@ -141,14 +147,20 @@ function showLink() {
   const { state } = link;
   const dot = part("link");
   dot.dataset.state = state;
-  const live = grid.panes.filter((pane) => pane.state === "live").length;
-  say(part("link-word"), state === "open" ? `${live}/${grid.panes.length}` : LINK_WORDS[state]);
+  say(part("link-word"), state === "open" ? counted() : LINK_WORDS[state]);
   if (state === "open") welcome();
   if (state === "refused") login(part("login"), () => link.open());
   if (state === "waiting") {
     notices.stay(`${link.problem || "The relay does not answer"}. ${nextTry(link.retryAt - performance.now())}.`, "Try now");
   } else if (state === "other") notices.stay("The relay is newer than this page.", "Load again");
   else if (state === "open") notices.stay("", "");
+}
+
+// How many are live of the panes or, where those are out of view, of the cameras.
+function counted() {
+  const cameras = grid.choices.streams.map((name) => grid.streams.find((stream) => stream.name === name));
+  const live = screens.isOpen ? cameras.filter((stream) => trouble(stream) === null) : grid.panes.filter((pane) => pane.state === "live");
+  return `${live.length}/${screens.isOpen ? cameras.length : grid.panes.length}`;
 }
 
 const LINK_WORDS = { opening: "Connecting", waiting: "Offline", refused: "A token is needed", other: "Load the page again" };
@@ -176,6 +188,7 @@ function enlargeNumber(key) {
 }
 
 function back() {
+  if (screens.isOpen && screens.unchoose()) return true;
   if (grid.enlarged) grid.enlarge(null);
   else if (status.isOpen && part("status").contains(document.activeElement)) toggleStatus();
   else return false;
@@ -266,6 +279,15 @@ function toggleStatus() {
   part("show-status").setAttribute("aria-expanded", opening);
   if (opening) status.open();
   else status.close();
+  changed();
+}
+
+function toggleScreens() {
+  const opening = !screens.isOpen;
+  part("stage").hidden = opening;
+  part("show-screens").setAttribute("aria-expanded", opening);
+  if (opening) screens.open();
+  else screens.close();
   changed();
 }
 
