@@ -2,6 +2,7 @@
 
 mod appearance;
 mod clients;
+mod directing;
 mod fixture;
 mod grids;
 mod interaction;

@@ -189,8 +189,8 @@ export class Screens extends EventTarget {
     this.#choose(null);
     const what = direction.streams?.length > 0 ? direction.streams.join(", ") : "what its own settings say";
     await this.#tell(async () => {
-      const row = await put(`api/screens/${encodeURIComponent(name)}?wait_ms=${PROOF_WAIT}`, direction);
-      const after = row.shown_after_ms === null ? "" : `, after ${duration(row.shown_after_ms)}`;
+      const { screen } = await put(`api/screens/${encodeURIComponent(name)}?wait_ms=${PROOF_WAIT}`, direction);
+      const after = screen.shown_after_ms === null ? "" : `, after ${duration(screen.shown_after_ms)}`;
       return `${name} shows ${what}${after}`;
     });
   }
