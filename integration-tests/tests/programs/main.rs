@@ -9,6 +9,7 @@ mod cli;
 mod compare;
 mod demo;
 mod directions;
+mod directing;
 mod end_to_end;
 mod events;
 mod feed;
