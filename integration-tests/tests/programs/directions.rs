@@ -233,7 +233,8 @@ fn a_screen_is_directed_and_the_answer_comes_with_the_proof() {
     let screen = answer.json()["screen"].clone();
     assert_eq!(screen["state"], "showing");
     assert_eq!(screen["showing"][0]["stream"], "cam2");
-    assert_eq!(screen["direction"]["version"], 1);
+    let version = screen["direction"]["version"].as_u64();
+    assert_eq!(version, screen["direction"]["given_ms"].as_u64());
     let by = screen["direction"]["by"].as_str().unwrap();
     assert!(by.starts_with("admin at 127."), "{by}");
     assert!(screen["shown_after_ms"].as_u64() >= screen["acknowledged_after_ms"].as_u64());
@@ -242,7 +243,8 @@ fn a_screen_is_directed_and_the_answer_comes_with_the_proof() {
         .wait_for_line("a screen is directed screen=\"lobby left\"");
 
     let answer = fixture.put(path, &json!({ "card": "closed", "cycle_s": 5 }));
-    assert_eq!((answer.status, &answer.json()["version"]), (202, &json!(2)));
+    assert_eq!(answer.status, 202);
+    assert!(answer.json()["version"].as_u64() > version, "{version:?}");
     until("the card is there", SOON, || {
         let screen = fixture.screen("lobby left")?;
         (screen["state"] == "showing" && screen["direction"]["card"] == "closed").then_some(())
@@ -425,10 +427,8 @@ fn a_scene_directs_all_its_screens_and_says_how_each_took_it() {
 
     let ask = |method: &str, path: &str, token: &str| fixture.ask(method, path, token, "");
     let apply = ask("POST", "/api/scenes/morning/apply", &fixture.admin);
-    assert_eq!(
-        (apply.status, &apply.json()["screens"][1]["version"]),
-        (202, &json!(2))
-    );
+    let given = &apply.json()["screens"][1]["version"];
+    assert!(apply.status == 202 && given.is_u64(), "{given}");
     assert_eq!(
         ask("POST", "/api/scenes/morning/apply", &fixture.view).status,
         403

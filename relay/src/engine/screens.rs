@@ -170,7 +170,10 @@ impl Screens {
             return Err(OrderError::Exhausted(name.to_owned()));
         }
 
-        direction.version = screen.highest + 1;
+        // A hybrid logical clock (Kulkarni et al. 2014): who is told later wins also between relays that have not yet heard
+        // of each other, as far as their clocks agree.
+        let clock = direction.given_ms.min(MAX_DIRECTION_VERSION);
+        direction.version = clock.max(screen.highest + 1);
         direction.origin = self.origin;
         check(&direction).map_err(OrderError::Field)?;
 

@@ -361,6 +361,20 @@ fn a_relay_that_starts_anew_counts_on_from_what_screens_name() {
     let told = rig.direct(to_show(&["cam1"]));
     assert_eq!(told[0].direction.as_ref().unwrap().version, 42);
 
+    // Who speaks later is above who spoke before, also at a relay that has not heard of it; unless its clock is behind.
+    for (given_ms, version) in [
+        (5000, 5000),
+        (4000, 5001),
+        (u64::MAX, MAX_DIRECTION_VERSION),
+    ] {
+        let direction = Direction {
+            given_ms,
+            ..to_show(&["cam1"])
+        };
+        let told = rig.direct(direction);
+        assert_eq!(told[0].direction.as_ref().unwrap().version, version);
+    }
+
     if let Some(direction) = &mut seat.report.direction {
         direction.version = MAX_DIRECTION_VERSION;
     }
