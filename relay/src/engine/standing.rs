@@ -171,7 +171,9 @@ fn lacking(direction: &Direction, in_force: bool, shown: &[ShownFrame]) -> Optio
     }
 
     if !in_force {
-        return Some("somebody at the screen has chosen something else".to_owned());
+        return Some(
+            "the screen cannot do it, or somebody there has chosen something else".to_owned(),
+        );
     }
 
     if direction.frozen || !direction.card.is_empty() {
