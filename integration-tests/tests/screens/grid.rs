@@ -6,12 +6,12 @@ use fanlight_tests::wait::{SOON, until};
 
 use super::window::display::{self, Display, Screenshot};
 
-const RED: u32 = 0xc0_20_20;
+pub(crate) const RED: u32 = 0xc0_20_20;
 const GREEN: u32 = 0x20_c0_20;
 pub(crate) const BLUE: u32 = 0x20_20_c0;
 
 /// The size of each source's pictures.
-const SIZE: (usize, usize) = (320, 240);
+pub(crate) const SIZE: (usize, usize) = (320, 240);
 
 /// The ground of a card.
 pub(crate) const CARD: u32 = 0x11_15_1c;
@@ -42,7 +42,7 @@ pub(crate) fn source(
     source.flag("path", &folder).ready()
 }
 
-fn is_near(shot: &Screenshot, (x, y): (u32, u32), wanted: u32) -> bool {
+pub(crate) fn is_near(shot: &Screenshot, (x, y): (u32, u32), wanted: u32) -> bool {
     let (found, wanted) = (shot.at(x, y).to_le_bytes(), wanted.to_le_bytes());
     found
         .into_iter()
@@ -51,7 +51,7 @@ fn is_near(shot: &Screenshot, (x, y): (u32, u32), wanted: u32) -> bool {
 }
 
 /// Waits until the screen has these colours there.
-fn shows(display: &Display, what: &str, colours: &[((u32, u32), u32)]) {
+pub(crate) fn shows(display: &Display, what: &str, colours: &[((u32, u32), u32)]) {
     until(what, SOON, || {
         let shot = display.screenshot();
         let all = colours.iter();

@@ -5,6 +5,7 @@
 mod browser;
 mod cards;
 mod desktop;
+mod directed;
 mod foreign_jpegs;
 mod grid;
 mod kiosk;
