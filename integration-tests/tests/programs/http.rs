@@ -4,6 +4,7 @@ pub(crate) mod access;
 mod hostile;
 mod links;
 mod many_clients;
+mod openapi;
 mod players;
 mod socket;
 mod sources;
