@@ -132,7 +132,7 @@ impl Monitor {
             most: MAX_SCREENS,
             first: Condition::Unverified,
         };
-        let named = screens::by_name(&sessions);
+        let named = screens::by_name(&sessions, &table.status().screens);
         room.look(&mut self.screens, named, now, &mut events);
         events
     }

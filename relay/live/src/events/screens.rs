@@ -6,6 +6,7 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::message::{NotShown, StreamName};
 
 use super::{Condition, Seen};
+use crate::screens::{ScreenEntry, ScreenState};
 use crate::table::StreamTable;
 
 /// A screen, which is known by its name: all sessions of that name are one.
@@ -55,8 +56,11 @@ pub(super) fn sessions(table: &StreamTable, now: Time) -> Vec<Session> {
     viewers.chain(clients).collect()
 }
 
-/// The screens that have a name.
-pub(super) fn by_name(sessions: &[Session]) -> BTreeMap<String, Seen<Screen>> {
+/// The screens that have a name. What a screen was told to show stands above what its sessions say.
+pub(super) fn by_name(
+    sessions: &[Session],
+    directed: &[ScreenEntry],
+) -> BTreeMap<String, Seen<Screen>> {
     let mut screens = BTreeMap::new();
     for session in sessions.iter().filter(|session| !session.name.is_empty()) {
         let seen = screens.entry(session.name.clone()).or_insert_with(|| Seen {
@@ -77,5 +81,27 @@ pub(super) fn by_name(sessions: &[Session]) -> BTreeMap<String, Seen<Screen>> {
         }
     }
 
+    for entry in directed {
+        if let Some(seen) = screens.get_mut(&entry.name)
+            && let Some((condition, reason)) = of_directed(entry, seen.condition)
+        {
+            seen.condition = condition;
+            seen.reason = reason;
+        }
+    }
     screens
+}
+
+/// How a screen is because it was told what to show, where that differs from what its pictures say: one that shows something
+/// else is wrong, and one that shows the text or the still picture that it was told to is not blind.
+fn of_directed(entry: &ScreenEntry, pictures: Condition) -> Option<(Condition, String)> {
+    let direction = entry.direction.as_ref()?;
+    let by_word = direction.frozen || !direction.card.is_empty();
+    match entry.state {
+        ScreenState::Wrong => Some((Condition::Wrong, entry.missing.clone().unwrap_or_default())),
+        ScreenState::Showing if by_word && pictures == Condition::Blind => {
+            Some((Condition::Unverified, String::new()))
+        }
+        _ => None,
+    }
 }

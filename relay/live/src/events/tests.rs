@@ -2,10 +2,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use fanlight_proto::message::{
-    Format, FrameBuffer, FrameHeader, Health, NotShown, Report, State, Verdict, parse_frame,
+    Direction, Format, FrameBuffer, FrameHeader, Health, NotShown, Report, State, Verdict,
+    parse_frame,
 };
 
 use super::*;
+use crate::screens::{ScreenEntry, ScreenState};
 use crate::status::{EngineStatus, StreamEntry, ViewerEntry};
 
 const FAR: Duration = Duration::from_secs(3600);
@@ -18,6 +20,7 @@ struct Rig {
     number: u64,
     streams: Vec<StreamEntry>,
     viewers: Vec<ViewerEntry>,
+    screens: Vec<ScreenEntry>,
 }
 
 impl Rig {
@@ -29,6 +32,7 @@ impl Rig {
             number: 0,
             streams: vec![stream("cam")],
             viewers: Vec::new(),
+            screens: Vec::new(),
         }
     }
 
@@ -61,6 +65,7 @@ impl Rig {
                 at: self.now,
                 streams: self.streams.clone(),
                 viewers: self.viewers.clone(),
+                screens: self.screens.clone(),
                 ..EngineStatus::default()
             });
             events.extend(self.monitor.look(&self.table, self.now));
@@ -332,4 +337,36 @@ fn what_has_been_away_for_a_day_is_forgotten() {
     rig.now = rig.now + KEPT;
     rig.turn(1, true);
     assert_eq!(rig.monitor.screens().count(), 0);
+}
+
+#[test]
+fn a_screen_that_shows_the_card_it_was_told_to_is_not_blind_and_one_that_does_not_obey_is_wrong() {
+    let mut rig = Rig::new();
+    rig.viewers = vec![viewer("hall", Some(Health::Right))];
+    rig.turn(5, true);
+
+    let closed = Direction {
+        card: "closed".to_owned(),
+        ..Direction::default()
+    };
+    rig.viewers = vec![viewer("hall", Some(Health::Blind))];
+    rig.screens = vec![ScreenEntry {
+        name: "hall".to_owned(),
+        state: ScreenState::Showing,
+        direction: Some(Arc::new(closed)),
+        ..ScreenEntry::default()
+    }];
+    assert_eq!(rig.turn(30, true), [], "it does what it was told");
+
+    rig.viewers = vec![viewer("hall", Some(Health::Right))];
+    rig.screens[0].state = ScreenState::Wrong;
+    rig.screens[0].missing = Some("it also shows gate".to_owned());
+    let events = rig.turn(30, true);
+    let (was, is) = (Condition::Unverified, Condition::Wrong);
+    assert_eq!(changes(&events), [("hall", was, is)]);
+    assert_eq!(events[0].reason, "it also shows gate");
+
+    rig.screens[0].state = ScreenState::Showing;
+    let (was, is) = (Condition::Wrong, Condition::Right);
+    assert_eq!(changes(&rig.turn(30, true)), [("hall", was, is)]);
 }
