@@ -31,6 +31,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// they wait for 2 s it sends faster than the network carries.
 const MAX_WAIT: Duration = Duration::from_secs(1);
 
+/// A peer that has just connected gets a second key frame after so long: what comes while it still ends its handshake it
+/// drops, and GStreamer's webrtcbin never asks for another.
+const KEY_REPEAT: Duration = Duration::from_millis(500);
+
 /// Numbers of RTP extensions in an offer of ours, beside those that str0m has; offers of clients have their own.
 const CAPTURE_TIME_ID: u8 = 6;
 const PLAYOUT_DELAY_ID: u8 = 7;
@@ -78,6 +82,10 @@ pub(crate) struct Session {
     skipped: u64,
     /// Since the caller looked.
     key_request: Option<KeyRequest>,
+    /// When it was first seen that it is connected.
+    connected_at: Option<Instant>,
+    /// It has asked for its second key frame.
+    has_repeated_key: bool,
     kbps: Option<u32>,
     began: Instant,
     due: Instant,
@@ -221,6 +229,8 @@ impl Session {
             asks_key: false,
             skipped: 0,
             key_request: None,
+            connected_at: None,
+            has_repeated_key: false,
             kbps: None,
             began: now,
             due: now,
@@ -252,6 +262,14 @@ impl Session {
             self.feed(Input::Timeout(now));
         }
         self.drain(send);
+
+        if self.connected && !self.has_repeated_key {
+            let connected = *self.connected_at.get_or_insert(now);
+            if now >= connected + KEY_REPEAT {
+                self.has_repeated_key = true;
+                self.key_request.get_or_insert(KeyRequest::Lost);
+            }
+        }
 
         if self.over {
             // What says so to the peer (RTCP BYE, and close_notify of DTLS) has been sent.

@@ -135,10 +135,28 @@ impl Pair {
 }
 
 #[test]
+fn a_peer_gets_a_second_key_frame_half_a_second_after_it_has_connected() {
+    let mut pair = Pair::connected();
+    assert_eq!(pair.session.take_key_request(), Some(KeyRequest::Joined));
+    let mut asked = Vec::new();
+    for waited in 0..1_000 {
+        pair.step();
+        let request = pair.session.take_key_request();
+        asked.extend(request.map(|request| (waited, request)));
+    }
+
+    let [(waited, KeyRequest::Lost)] = asked[..] else {
+        panic!("{asked:?}");
+    };
+    assert!((490..=510).contains(&waited), "{waited} ms");
+}
+
+#[test]
 fn a_peer_that_is_behind_by_a_second_gets_no_frame_until_that_has_left_and_then_asks_for_a_key_frame()
  {
     let mut pair = Pair::connected();
     assert_eq!(pair.session.take_key_request(), Some(KeyRequest::Joined));
+    pair.session.has_repeated_key = true;
 
     // Ten times what str0m thinks that the network carries.
     pair.write(1, 100_000, true);
