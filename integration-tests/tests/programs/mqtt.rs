@@ -323,7 +323,7 @@ fn a_wrong_password_is_named_and_the_right_one_is_taken_without_a_restart() {
     let relay = relay(&env, &broker.url(), &flags);
     let site = Site::of(&relay);
     relay.says(&["WARN", "refuses the user fanlight", "mqtt_password"]);
-    let told = problem(site).unwrap();
+    let told = until("the relay tells it", SOON, || problem(site));
     assert!(told.contains("refuses the user fanlight"), "{told}");
     fs::write(&password, "right one\n").unwrap();
     relay.wait_for_line("mqtt: connected");
