@@ -15,7 +15,7 @@ const EPOCH: u64 = 1;
 
 /// A session of the screen `hall`.
 #[derive(Clone, Debug)]
-struct Seat {
+struct Player {
     address: SocketAddr,
     session: u64,
     report: ScreenReport,
@@ -48,7 +48,7 @@ impl Rig {
     }
 
     /// A session of the screen `hall`, of the run `screen` of its viewer, that has reported nothing.
-    fn seat(&mut self, n: u16, stream: &str, screen: u64) -> Seat {
+    fn player(&mut self, n: u16, stream: &str, screen: u64) -> Player {
         let wanted = Join {
             stream: stream.into(),
             ..join(u64::from(n))
@@ -62,31 +62,31 @@ impl Rig {
             tiles: 1,
             ..ScreenReport::default()
         };
-        Seat {
+        Player {
             address: viewer(n),
             session: accept.session,
             report,
         }
     }
 
-    /// Reports what stands in the seat; what the screen is told for that.
-    fn report(&mut self, seat: &Seat) -> Vec<Direct> {
+    /// Reports what stands in the player; what the screen is told for that.
+    fn report(&mut self, player: &Player) -> Vec<Direct> {
         let said = self.say(
-            seat.address,
-            &ToRelay::ScreenReport(seat.session, seat.report.clone()),
+            player.address,
+            &ToRelay::ScreenReport(player.session, player.report.clone()),
         );
         directs(said)
     }
 
     /// Lets time pass, in which the sessions say that they are there; what they are told.
-    fn stay(&mut self, length: Duration, seats: &[&Seat]) -> Vec<Direct> {
+    fn stay(&mut self, length: Duration, players: &[&Player]) -> Vec<Direct> {
         let (until, mut told) = (self.now + length, Vec::new());
         while self.now < until {
             self.pass(SECOND / 10);
             told.extend(directs(self.said()));
-            for seat in seats {
-                drop(self.keep_alive(seat.address, seat.session));
-                told.extend(self.report(seat));
+            for player in players {
+                drop(self.keep_alive(player.address, player.session));
+                told.extend(self.report(player));
             }
         }
         told
@@ -98,18 +98,18 @@ impl Rig {
         directs(self.said())
     }
 
-    fn hall(&self) -> ScreenEntry {
+    fn entry(&self) -> ScreenEntry {
         let mut screens = self.engine.status(self.now).screens;
         assert_eq!(screens.len(), 1);
         screens.remove(0)
     }
 
     fn state(&self) -> ScreenState {
-        self.hall().state
+        self.entry().state
     }
 }
 
-impl Seat {
+impl Player {
     /// Does what it is told, with the newest frame of its stream on the screen.
     fn obey(&mut self, told: &[Direct]) {
         for direct in told {
@@ -139,45 +139,45 @@ fn directs(said: Vec<(SocketAddr, Said)>) -> Vec<Direct> {
 #[test]
 fn a_screen_is_told_its_direction_every_100_ms_until_it_names_it() {
     let mut rig = Rig::with_two_streams();
-    let mut seat = rig.seat(1, "cam1", 7);
-    assert_eq!(rig.report(&seat), []);
+    let mut player = rig.player(1, "cam1", 7);
+    assert_eq!(rig.report(&player), []);
     assert_eq!(rig.state(), ScreenState::Own);
 
     let told = rig.direct(to_show(&["cam2"]));
     assert_eq!(told.len(), 1, "at once");
     let direction = told[0].direction.as_ref().unwrap();
     assert_eq!((direction.version, direction.streams.len()), (1, 1));
-    assert_eq!(rig.report(&seat), [], "not for each report");
+    assert_eq!(rig.report(&player), [], "not for each report");
 
-    let again = rig.stay(SECOND, &[&seat]).len();
+    let again = rig.stay(SECOND, &[&player]).len();
     assert!((9..=11).contains(&again), "{again}");
-    seat.obey(&told);
-    rig.report(&seat);
-    assert_eq!(rig.stay(SECOND, &[&seat]), []);
+    player.obey(&told);
+    rig.report(&player);
+    assert_eq!(rig.stay(SECOND, &[&player]), []);
 }
 
 #[test]
 fn a_viewer_that_reports_no_screen_is_told_nothing_and_is_no_screen() {
     let mut rig = Rig::with_two_streams();
-    rig.seat(1, "cam1", 7);
+    rig.player(1, "cam1", 7);
     let refused = rig.engine.direct(rig.now, "hall", to_show(&["cam2"]));
     assert_eq!(refused, Err(OrderError::NoSuchScreen("hall".into())));
 
-    let seat = rig.seat(2, "cam1", 8);
-    rig.report(&seat);
+    let player = rig.player(2, "cam1", 8);
+    rig.report(&player);
     rig.outputs();
     rig.engine
         .direct(rig.now, "hall", to_show(&["cam2"]))
         .unwrap();
     let told = rig.said();
-    assert!(told.iter().all(|(to, _)| *to == seat.address), "{told:?}");
+    assert!(told.iter().all(|(to, _)| *to == player.address), "{told:?}");
     assert!(rig.engine.status(rig.now).screens[0].sessions == 1);
 }
 
 #[test]
 fn a_direction_is_asked_then_acknowledged_then_shown_and_each_step_is_timed() {
     let mut rig = Rig::with_two_streams();
-    let mut first = rig.seat(1, "cam1", 7);
+    let mut first = rig.player(1, "cam1", 7);
     first.show(10);
     rig.report(&first);
     let told = rig.direct(to_show(&["cam1", "cam2"]));
@@ -187,16 +187,16 @@ fn a_direction_is_asked_then_acknowledged_then_shown_and_each_step_is_timed() {
     first.obey(&told);
     rig.report(&first);
     assert_eq!(rig.state(), ScreenState::Acknowledged);
-    let missing = rig.hall().missing.unwrap();
+    let missing = rig.entry().missing.unwrap();
     assert!(missing.ends_with("a frame of cam2"), "{missing}");
 
     rig.now = rig.now + SECOND / 100;
-    let mut second = rig.seat(2, "cam2", 7);
+    let mut second = rig.player(2, "cam2", 7);
     second.obey(&told);
     second.show(10);
     let before = rig.engine.screens_progress();
     rig.report(&second);
-    let hall = rig.hall();
+    let hall = rig.entry();
     assert_eq!((hall.state, hall.sessions), (ScreenState::Showing, 2));
     assert_eq!(hall.frames.len(), 2);
     assert_eq!(hall.acknowledged_after, Some(SECOND / 100));
@@ -208,23 +208,23 @@ fn a_direction_is_asked_then_acknowledged_then_shown_and_each_step_is_timed() {
 #[test]
 fn a_frame_that_the_relay_has_not_had_is_no_proof_until_it_has() {
     let mut rig = Rig::with_two_streams();
-    let mut seat = rig.seat(2, "cam2", 7);
-    rig.report(&seat);
+    let mut player = rig.player(2, "cam2", 7);
+    rig.report(&player);
     let told = rig.direct(to_show(&["cam2"]));
-    seat.obey(&told);
-    seat.show(11);
-    rig.report(&seat);
+    player.obey(&told);
+    player.show(11);
+    rig.report(&player);
     assert_eq!(rig.state(), ScreenState::Acknowledged);
     assert_eq!(rig.engine.counts().unproved_screen_frames, 1);
 
-    seat.report.epoch = EPOCH + 1;
-    seat.report.number = 3;
-    rig.report(&seat);
+    player.report.epoch = EPOCH + 1;
+    player.report.number = 3;
+    rig.report(&player);
     assert_eq!(rig.state(), ScreenState::Acknowledged, "another run");
-    assert_eq!(rig.hall().frames, []);
+    assert_eq!(rig.entry().frames, []);
 
-    seat.show(11);
-    rig.report(&seat);
+    player.show(11);
+    rig.report(&player);
     rig.frame("cam2", EPOCH, 11, 0);
     rig.pass(SECOND / 10);
     assert_eq!(rig.state(), ScreenState::Showing);
@@ -234,22 +234,22 @@ fn a_frame_that_the_relay_has_not_had_is_no_proof_until_it_has() {
 fn a_screen_that_does_something_else_for_two_seconds_is_wrong() {
     for person in [false, true] {
         let mut rig = Rig::with_two_streams();
-        let mut other = rig.seat(1, "cam1", 7);
-        let mut seat = rig.seat(2, "cam2", 7);
-        rig.report(&seat);
+        let mut other = rig.player(1, "cam1", 7);
+        let mut player = rig.player(2, "cam2", 7);
+        rig.report(&player);
         let told = rig.direct(to_show(&["cam2"]));
-        for seat in [&mut other, &mut seat] {
-            seat.obey(&told);
-            seat.show(10);
-            seat.report.in_force = !person;
-            rig.report(seat);
+        for player in [&mut other, &mut player] {
+            player.obey(&told);
+            player.show(10);
+            player.report.in_force = !person;
+            rig.report(player);
         }
 
-        rig.stay(WRONG_AFTER - SECOND / 5, &[&other, &seat]);
+        rig.stay(WRONG_AFTER - SECOND / 5, &[&other, &player]);
         assert_ne!(rig.state(), ScreenState::Wrong);
-        rig.stay(SECOND / 2, &[&other, &seat]);
+        rig.stay(SECOND / 2, &[&other, &player]);
         assert_eq!(rig.state(), ScreenState::Wrong);
-        let missing = rig.hall().missing.unwrap();
+        let missing = rig.entry().missing.unwrap();
         let why = if person {
             "somebody"
         } else {
@@ -257,9 +257,9 @@ fn a_screen_that_does_something_else_for_two_seconds_is_wrong() {
         };
         assert!(missing.contains(why), "{missing}");
 
-        (other.report.epoch, seat.report.in_force) = (0, true);
+        (other.report.epoch, player.report.in_force) = (0, true);
         other.report.in_force = true;
-        rig.stay(SECOND / 10, &[&other, &seat]);
+        rig.stay(SECOND / 10, &[&other, &player]);
         assert_eq!(rig.state(), ScreenState::Showing);
     }
 }
@@ -267,27 +267,27 @@ fn a_screen_that_does_something_else_for_two_seconds_is_wrong() {
 #[test]
 fn all_viewers_of_one_name_must_show() {
     let mut rig = Rig::with_two_streams();
-    let mut seats = [rig.seat(1, "cam1", 7), rig.seat(2, "cam2", 8)];
-    for seat in &seats {
-        rig.report(seat);
+    let mut players = [rig.player(1, "cam1", 7), rig.player(2, "cam2", 8)];
+    for player in &players {
+        rig.report(player);
     }
     let told = rig.direct(to_show(&["cam2"]));
     assert_eq!(told.len(), 2);
-    seats[1].obey(&told);
-    seats[1].show(10);
-    rig.report(&seats[1]);
+    players[1].obey(&told);
+    players[1].show(10);
+    rig.report(&players[1]);
     assert_eq!(rig.state(), ScreenState::Asked);
-    seats[0].obey(&told);
-    rig.report(&seats[0]);
+    players[0].obey(&told);
+    rig.report(&players[0]);
     assert_eq!(rig.state(), ScreenState::Acknowledged);
     rig.say(
-        seats[0].address,
-        &ToRelay::Goodbye(seats[0].session, Goodbye::default()),
+        players[0].address,
+        &ToRelay::Goodbye(players[0].session, Goodbye::default()),
     );
     assert_eq!(rig.state(), ScreenState::Showing);
 
-    let goodbye = ToRelay::Goodbye(seats[1].session, Goodbye::default());
-    rig.say(seats[1].address, &goodbye);
+    let goodbye = ToRelay::Goodbye(players[1].session, Goodbye::default());
+    rig.say(players[1].address, &goodbye);
     assert_eq!(
         rig.state(),
         ScreenState::Showing,
@@ -315,16 +315,16 @@ fn one_stream_of_a_cycle_proves_it_and_a_card_goes_by_the_screens_word() {
     };
     for (direction, epoch) in [(cycle, EPOCH), (card, 0)] {
         let mut rig = Rig::with_two_streams();
-        let mut seat = rig.seat(2, "cam2", 7);
-        rig.report(&seat);
+        let mut player = rig.player(2, "cam2", 7);
+        rig.report(&player);
         let told = rig.direct(direction);
-        seat.obey(&told);
-        seat.show(10);
-        seat.report.epoch = epoch;
-        rig.report(&seat);
+        player.obey(&told);
+        player.show(10);
+        player.report.epoch = epoch;
+        rig.report(&player);
         assert_eq!(rig.state(), ScreenState::Showing);
-        seat.report.in_force = false;
-        rig.report(&seat);
+        player.report.in_force = false;
+        rig.report(&player);
         assert_eq!(rig.state(), ScreenState::Acknowledged);
     }
 }
@@ -332,31 +332,31 @@ fn one_stream_of_a_cycle_proves_it_and_a_card_goes_by_the_screens_word() {
 #[test]
 fn a_released_screen_is_its_own_again_once_it_says_that_it_knows() {
     let mut rig = Rig::with_two_streams();
-    let mut seat = rig.seat(1, "cam1", 7);
-    rig.report(&seat);
+    let mut player = rig.player(1, "cam1", 7);
+    rig.report(&player);
     rig.direct(to_show(&["cam2"]));
     let told = rig.direct(Direction::default());
     assert_eq!(told[0].direction.as_ref().unwrap().version, 2);
     assert_eq!(rig.state(), ScreenState::Asked);
-    seat.obey(&told);
-    rig.report(&seat);
+    player.obey(&told);
+    rig.report(&player);
     assert_eq!(rig.state(), ScreenState::Own);
-    assert_eq!(rig.hall().shown_after, Some(Duration::ZERO));
+    assert_eq!(rig.entry().shown_after, Some(Duration::ZERO));
 }
 
 #[test]
 fn a_relay_that_starts_anew_counts_on_from_what_screens_name() {
     let mut rig = Rig::with_two_streams();
-    let mut seat = rig.seat(2, "cam2", 7);
-    seat.report.direction = Some(Direction {
+    let mut player = rig.player(2, "cam2", 7);
+    player.report.direction = Some(Direction {
         version: 41,
         origin: 5,
         ..to_show(&["cam2"])
     });
-    seat.report.in_force = true;
-    seat.show(10);
-    assert_eq!(rig.report(&seat), []);
-    let hall = rig.hall();
+    player.report.in_force = true;
+    player.show(10);
+    assert_eq!(rig.report(&player), []);
+    let hall = rig.entry();
     assert_eq!((hall.state, hall.asked), (ScreenState::Showing, None));
     let told = rig.direct(to_show(&["cam1"]));
     assert_eq!(told[0].direction.as_ref().unwrap().version, 42);
@@ -375,10 +375,10 @@ fn a_relay_that_starts_anew_counts_on_from_what_screens_name() {
         assert_eq!(told[0].direction.as_ref().unwrap().version, version);
     }
 
-    if let Some(direction) = &mut seat.report.direction {
+    if let Some(direction) = &mut player.report.direction {
         direction.version = MAX_DIRECTION_VERSION;
     }
-    rig.report(&seat);
+    rig.report(&player);
     let refused = rig.engine.direct(rig.now, "hall", to_show(&["cam1"]));
     assert_eq!(refused, Err(OrderError::Exhausted("hall".into())));
 }
@@ -386,9 +386,9 @@ fn a_relay_that_starts_anew_counts_on_from_what_screens_name() {
 #[test]
 fn who_calls_itself_as_a_screen_does_without_a_key_of_its_own_does_not_direct_it() {
     let mut rig = Rig::with_two_streams();
-    let seat = rig.seat(1, "cam1", 7);
-    rig.report(&seat);
-    let mut liar = rig.seat(2, "cam2", 8);
+    let player = rig.player(1, "cam1", 7);
+    rig.report(&player);
+    let mut liar = rig.player(2, "cam2", 8);
     liar.report.direction = Some(Direction {
         version: 9,
         origin: 5,
@@ -396,7 +396,7 @@ fn who_calls_itself_as_a_screen_does_without_a_key_of_its_own_does_not_direct_it
         ..Direction::default()
     });
     rig.report(&liar);
-    assert_eq!(rig.stay(SECOND, &[&seat, &liar]), []);
+    assert_eq!(rig.stay(SECOND, &[&player, &liar]), []);
     assert_eq!(
         rig.state(),
         ScreenState::Asked,
@@ -427,8 +427,8 @@ fn what_a_session_with_a_key_of_its_own_was_told_the_others_of_its_name_are_told
 #[test]
 fn a_notice_is_told_until_it_is_obeyed_or_over_and_lasts_no_longer_for_who_comes_late() {
     let mut rig = Rig::with_two_streams();
-    let mut seat = rig.seat(1, "cam1", 7);
-    rig.report(&seat);
+    let mut player = rig.player(1, "cam1", 7);
+    rig.report(&player);
     rig.outputs();
     let id = rig.engine.notify(rig.now, "hall", identify(5000)).unwrap();
     let told = directs(rig.said());
@@ -438,26 +438,26 @@ fn a_notice_is_told_until_it_is_obeyed_or_over_and_lasts_no_longer_for_who_comes
     );
     assert_eq!(told[0].direction, None);
 
-    let later = rig.stay(SECOND, &[&seat]);
+    let later = rig.stay(SECOND, &[&player]);
     let left = later.last().unwrap().notice.as_ref().unwrap().lasts_ms;
     assert!((3900..=4100).contains(&left), "{left}");
-    seat.obey(&told);
-    rig.report(&seat);
-    assert_eq!(rig.stay(SECOND, &[&seat]), []);
-    assert!(rig.hall().notice.is_some());
+    player.obey(&told);
+    rig.report(&player);
+    assert_eq!(rig.stay(SECOND, &[&player]), []);
+    assert!(rig.entry().notice.is_some());
 
-    let deaf = rig.seat(2, "cam1", 7);
+    let deaf = rig.player(2, "cam1", 7);
     rig.report(&deaf);
-    rig.stay(4 * SECOND, &[&seat, &deaf]);
-    assert_eq!(rig.hall().notice, None);
+    rig.stay(4 * SECOND, &[&player, &deaf]);
+    assert_eq!(rig.entry().notice, None);
     assert_eq!(rig.stay(SECOND, &[&deaf]), []);
 }
 
 #[test]
 fn only_streams_of_the_relay_can_be_shown() {
     let mut rig = Rig::with_two_streams();
-    let seat = rig.seat(1, "cam1", 7);
-    rig.report(&seat);
+    let player = rig.player(1, "cam1", 7);
+    rig.report(&player);
     let unknown = Err(OrderError::NoSuchStream("cam9".into()));
     let refused = rig
         .engine
@@ -478,21 +478,21 @@ fn only_streams_of_the_relay_can_be_shown() {
     };
     let refused = rig.engine.direct(rig.now, "hall", long);
     assert_eq!(refused, Err(OrderError::Field("card")));
-    assert_eq!(rig.stay(SECOND, &[&seat]), []);
+    assert_eq!(rig.stay(SECOND, &[&player]), []);
 }
 
 #[test]
 fn who_does_not_return_consent_is_told_nothing() {
     let mut rig = Rig::with_two_streams();
-    let seat = rig.seat(1, "cam1", 7);
-    rig.report(&seat);
+    let player = rig.player(1, "cam1", 7);
+    rig.report(&player);
     rig.direct(to_show(&["cam2"]));
     let mut told = 0;
     for _ in 0..80 {
         rig.pass(SECOND / 10);
-        let mute = ToRelay::KeepAlive(seat.session, KeepAlive::default());
-        rig.tell(seat.address, &mute);
-        told = rig.report(&seat).len() + directs(rig.said()).len();
+        let mute = ToRelay::KeepAlive(player.session, KeepAlive::default());
+        rig.tell(player.address, &mute);
+        told = rig.report(&player).len() + directs(rig.said()).len();
     }
     assert_eq!((rig.engine.viewers(), told), (1, 0));
     assert_eq!(rig.state(), ScreenState::Asked);
@@ -501,10 +501,10 @@ fn who_does_not_return_consent_is_told_nothing() {
 #[test]
 fn a_session_that_reports_all_the_time_is_heard_20_times_a_second() {
     let mut rig = Rig::with_two_streams();
-    let mut seat = rig.seat(1, "cam1", 7);
+    let mut player = rig.player(1, "cam1", 7);
     for number in 0..100 {
-        seat.show(number);
-        rig.report(&seat);
+        player.show(number);
+        rig.report(&player);
     }
     let taken = 100 - rig.engine.counts().dropped_screen_reports;
     assert_eq!(taken, u64::from(SCREEN_REPORTS_PER_SECOND));
@@ -513,16 +513,16 @@ fn a_session_that_reports_all_the_time_is_heard_20_times_a_second() {
 #[test]
 fn a_screen_without_sessions_is_away_and_its_direction_waits_for_it_for_a_day() {
     let mut rig = Rig::with_two_streams();
-    let seat = rig.seat(1, "cam1", 7);
-    rig.report(&seat);
+    let player = rig.player(1, "cam1", 7);
+    rig.report(&player);
     rig.pass(2 * SESSION_IDLE);
     assert_eq!(rig.state(), ScreenState::Away);
     assert_eq!(rig.engine.viewers(), 0);
     assert_eq!(rig.direct(to_show(&["cam2"])), []);
     rig.pass(DIRECTED_KEPT / 2);
     rig.frame("cam1", EPOCH, 11, 0);
-    let seat = rig.seat(1, "cam1", 9);
-    let told = rig.report(&seat);
+    let player = rig.player(1, "cam1", 9);
+    let told = rig.report(&player);
     assert_eq!(told.len(), 1);
 }
 
