@@ -2,8 +2,8 @@
 
 use rustix::process::{getpriority_process, setpriority_process};
 
-/// Niceness of a thread in the background (nice(1)): beside a busy thread of normal priority it gets a third of a core.
-const BACKGROUND: i32 = 3;
+/// Niceness of a thread in the background (nice(1)). With 3 an encoder beside four busy browsers made one picture a second.
+const BACKGROUND: i32 = 1;
 
 /// Lets all threads of normal priority go before the calling one and those that it starts from now on: on Linux niceness is
 /// a thread's own (setpriority(2)). Where the system refuses, it stays as it is.
