@@ -1,5 +1,7 @@
 //! One peer: its state in str0m, and what it gets. On the WebRTC thread; no I/O here but for what `Transmit` asks.
 
+mod backlog;
+
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -27,13 +29,13 @@ use crate::sdp::{self, Credentials};
 /// A peer that the network carries no media to for so long is dropped.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A peer whose packets have waited here for so long gets no frames until they have left. str0m has no such bound, and once
-/// they wait for 2 s it sends faster than the network carries.
-const MAX_WAIT: Duration = Duration::from_secs(1);
-
 /// A peer that has just connected gets a second key frame after so long: what comes while it still ends its handshake it
 /// drops, and GStreamer's webrtcbin never asks for another.
 const KEY_REPEAT: Duration = Duration::from_millis(500);
+
+/// A peer that sends no STUN requests any more, as libnice does once it is connected, is there as long as its RTCP comes:
+/// each 7.5 s at least (RFC 3550 section 6.3.1).
+const MAX_SILENCE: Duration = Duration::from_secs(10);
 
 /// Numbers of RTP extensions in an offer of ours, beside those that str0m has; offers of clients have their own.
 const CAPTURE_TIME_ID: u8 = 6;
@@ -68,6 +70,10 @@ pub(crate) struct Session {
     /// The engine was told that it has gone.
     told_gone: bool,
     connected: bool,
+    /// No STUN request has come for long.
+    has_lost_ice: bool,
+    /// When RTCP last came.
+    heard: Instant,
     /// It is to end.
     over: bool,
     rung: Rung,
@@ -221,6 +227,8 @@ impl Session {
             channels: Vec::new(),
             told_gone: false,
             connected: false,
+            has_lost_ice: false,
+            heard: now,
             over: false,
             rung: Rung::Full,
             next_rung: Rung::Full,
@@ -253,6 +261,10 @@ impl Session {
         }
 
         self.feed(input);
+        // RFC 7983 tells RTP and RTCP by the first byte.
+        if matches!(datagram.first(), Some(128..=191)) {
+            self.heard = now;
+        }
         true
     }
 
@@ -275,7 +287,9 @@ impl Session {
             // What says so to the peer (RTCP BYE, and close_notify of DTLS) has been sent.
             self.rtc.disconnect();
         }
-        if !self.connected && now.saturating_duration_since(self.began) > CONNECT_TIMEOUT {
+        let since = |then| now.saturating_duration_since(then);
+        let is_late = !self.connected && since(self.began) > CONNECT_TIMEOUT;
+        if is_late || (self.has_lost_ice && since(self.heard) > MAX_SILENCE) {
             self.rtc.disconnect();
         }
     }
@@ -340,16 +354,6 @@ impl Session {
             return true;
         }
         frame.rung == self.rung && (frame.is_key || !self.needs_key)
-    }
-
-    /// Whether its network carries less than it is sent: packets wait for long.
-    pub(crate) fn is_behind(&mut self, now: Instant) -> bool {
-        let Some(mid) = self.mid else { return false };
-        let mut streams = self.rtc.direct_api();
-        let queue = streams
-            .stream_tx_by_mid(mid, None)
-            .and_then(|stream| stream.queue_info()?.first_unsent());
-        queue.is_some_and(|since| now.saturating_duration_since(since) > MAX_WAIT)
     }
 
     /// Which encodings it takes frames of: that of now, and the next.
@@ -482,8 +486,8 @@ impl Session {
             ) => {
                 self.kbps = u32::try_from(estimate.as_u64() / 1_000).ok();
             }
-            Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
-                self.rtc.disconnect();
+            Event::IceConnectionStateChange(state) => {
+                self.has_lost_ice = *state == IceConnectionState::Disconnected;
             }
             _ => {}
         }

@@ -152,6 +152,20 @@ fn a_peer_gets_a_second_key_frame_half_a_second_after_it_has_connected() {
 }
 
 #[test]
+fn a_peer_that_sends_no_stun_is_there_as_long_as_its_rtcp_comes() {
+    let mut pair = Pair::connected();
+    pair.wait();
+    let heard = pair.session.heard;
+    let look_after = |session: &mut Session, seconds| {
+        session.has_lost_ice = true;
+        session.run(heard + Duration::from_secs(seconds), &mut |_, _| {});
+        session.is_alive()
+    };
+    assert!(look_after(&mut pair.session, 9));
+    assert!(!look_after(&mut pair.session, 11));
+}
+
+#[test]
 fn a_peer_that_is_behind_by_a_second_gets_no_frame_until_that_has_left_and_then_asks_for_a_key_frame()
  {
     let mut pair = Pair::connected();
