@@ -36,6 +36,7 @@ mod target_lists;
 mod upkeep;
 mod viewer_feedback;
 mod wait_estimator;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -66,6 +67,7 @@ use source_clocks::SourceClocks;
 use spent_nonces::SpentNonces;
 use stream::Rejected;
 use streams::Streams;
+use waiting::WaitingViewers;
 
 /// How long a key seals a stream's media, unless configured otherwise.
 pub const KEY_ROTATION: Duration = Duration::from_secs(3600);
@@ -116,6 +118,7 @@ pub struct Engine {
     clients: ClientScreens,
     screens: Screens,
     spent_nonces: SpentNonces,
+    waiting: WaitingViewers,
     encoder: Encoder,
     outputs: VecDeque<Output>,
     counts: Counts,
@@ -148,6 +151,7 @@ impl Engine {
             sessions: Sessions::default(),
             clients: ClientScreens::default(),
             spent_nonces: SpentNonces::default(),
+            waiting: WaitingViewers::default(),
             encoder: Encoder::new(),
             outputs: VecDeque::new(),
             counts: Counts::default(),
@@ -175,6 +179,8 @@ impl Engine {
     pub fn on_arrival(&mut self, now: Time, arrival: &Arrival) {
         let picture = arrival.frame.is_picture();
         self.counts.superseded += arrival.superseded;
+        let is_awaited =
+            !self.waiting.is_empty() && self.streams.named(&arrival.frame.stream).is_none();
         let (stream, news) = match self.streams.hear(now, arrival) {
             Ok(heard) => heard,
             Err(unused) => return self.on_rejected(now, arrival, unused),
@@ -192,6 +198,9 @@ impl Engine {
 
         if newer {
             self.fan_out(now, alias);
+        }
+        if is_awaited {
+            self.tell_waiting(now, &arrival.frame.stream);
         }
     }
 

@@ -66,6 +66,32 @@ fn p5_a_healed_partition_of_30_s_is_live_within_1_s() {
 }
 
 #[test]
+fn a_stream_that_comes_is_shown_a_round_trip_after_its_first_frame_to_who_waited_for_it() {
+    for seed in seeds(0..20) {
+        let comes = s(3) + ms(37 * seed);
+        let case = Case::simple(
+            "a_stream_that_comes",
+            "the relay has no stream yet",
+            Link::clean(ms(1)),
+            comes + s(1),
+        )
+        .step(ms(0), "no source yet", Action::Kill(Node::Source(0)))
+        .step(ms(0), "no relay yet", Action::Kill(Node::Relay(0)))
+        .step(s(1), "the relay starts", Action::Start(Node::Relay(0)))
+        .step(comes, "the source starts", Action::Start(Node::Source(0)))
+        .check(
+            "it is shown at once",
+            Expect::FrameWithin {
+                viewer: 0,
+                of: comes,
+                within: ms(10),
+            },
+        );
+        run(&case, seed);
+    }
+}
+
+#[test]
 fn p5_a_relay_cut_off_from_its_source_does_not_pass_for_live() {
     for seed in seeds(0..20) {
         let begin = s(2) + ms(41 * seed);

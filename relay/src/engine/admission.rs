@@ -162,6 +162,7 @@ impl Engine {
             Ok(stream) => stream.alias,
             Err((refusal, detail)) => {
                 self.spend_refused(now, from, join, responder.as_ref());
+                self.note_waiting(now, from, join);
                 let mut refuse = self.refusal(now, from, join, refusal, &detail);
                 self.name_streams(&mut refuse, responder);
                 return self.send(from, &ToViewer::Refuse(refuse));

@@ -235,6 +235,10 @@ impl Engine {
             return true;
         }
 
+        if self.paths[at].on_stream_come(now, &mut self.shared, refuse) {
+            return true;
+        }
+
         let Some(link_state) = self.paths[at].on_refuse(now, &mut self.shared, refuse) else {
             return false;
         };

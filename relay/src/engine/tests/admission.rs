@@ -236,6 +236,36 @@ fn joins_that_cannot_be_met_are_refused_with_the_reason() {
 }
 
 #[test]
+fn who_asked_for_a_stream_before_it_came_is_told_once_when_it_comes() {
+    let mut rig = Rig::new();
+    for (n, stream) in [(1, ""), (2, "cam"), (3, "other"), (4, "cam")] {
+        let wanted = Join {
+            stream: stream.into(),
+            ..join(n.into())
+        };
+        assert!(matches!(rig.ask(viewer(n), wanted), Said::Refuse(_)));
+        // The last is told in time, and the others before it no more.
+        if n == 3 {
+            rig.pass(Duration::from_millis(600));
+        }
+    }
+
+    rig.frame("cam", 1, 100, 0);
+    let [(to, Said::Refuse(again))] = &rig.said()[..] else {
+        panic!("one waits");
+    };
+    let told = (again.nonce, again.refusal(), again.retry_after_ms);
+    assert_eq!((*to, told), (viewer(4), (4, Refusal::NoSuchStream, 0)));
+
+    rig.frame("cam", 1, 101, 0);
+    rig.frame("other", 1, 101, 0);
+    assert!(
+        rig.said().is_empty(),
+        "told once, and in time or not at all"
+    );
+}
+
+#[test]
 fn a_list_names_the_streams_and_opens_no_session_even_when_busy() {
     let mut rig = Rig::with(EngineConfig {
         max_viewers: 0,
