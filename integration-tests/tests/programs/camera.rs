@@ -2,6 +2,7 @@
 //! Each test boots a virtual machine of its own; `./dev test-camera` prepares it (see camera-rig/README.md).
 
 mod guest;
+mod plug_and_see;
 pub(crate) mod subscriber;
 
 use std::time::Duration;

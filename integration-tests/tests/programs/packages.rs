@@ -1,18 +1,21 @@
 //! The Debian packages: what lintian says, and how they come, change and go on a host that runs systemd.
 
-mod debian;
+pub(crate) mod debian;
 mod documents;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use debian::{Debian, run};
 use fanlight_tests::wait::{SOON, until};
 use fanlight_tests::{TestEnv, skip};
 
-const OLD: &str = "0.1.0+1";
+/// How many watch while programs change.
+const SCREENS: usize = 20;
+
+pub(crate) const OLD: &str = "0.1.0+1";
 const NEW: &str = "0.1.0+2";
 
 /// The packages of both versions, made once from the programs of the tests.
@@ -48,7 +51,7 @@ fn packages() -> &'static Path {
 }
 
 /// Whether there can be a Debian; if not it is said aloud.
-fn possible() -> bool {
+pub(crate) fn possible() -> bool {
     let missing = |tool| Command::new(tool).arg("--version").output().is_err();
     let possible = rustix::process::geteuid().is_root() && !missing("mmdebstrap");
     if !possible {
@@ -94,7 +97,7 @@ fn repack(package: &Path, folder: &Path) {
         .arg(folder.join(NEW).join(name.replace(OLD, NEW))));
 }
 
-fn built(version: &str) -> Vec<PathBuf> {
+pub(crate) fn built(version: &str) -> Vec<PathBuf> {
     let debs = debs(&packages().join(version));
     assert_eq!(debs.len(), 5, "{debs:?}");
     debs
@@ -112,8 +115,8 @@ fn debs(folder: &Path) -> Vec<PathBuf> {
 fn start_source_and_second_relay(host: &Debian) {
     let file = host.path("etc/fanlight/fanlight.toml");
     let shipped = fs::read_to_string(&file).unwrap();
-    let sections =
-        "[source.hall]\ninput = \"ball\"\nsize = \"640x360\"\n[relay.second]\nlisten = \"5005\"\n";
+    let sections = "[source.hall]\ninput = \"ball\"\nsize = \"320x180\"\nrate = 10\n\
+                    [relay.second]\nlisten = \"5005\"\n";
     fs::write(file, shipped + sections).unwrap();
     host.sh("fanlight-relay check-config /etc/fanlight/fanlight.toml");
     host.sh("systemctl daemon-reload && systemctl --all reload-or-restart 'fanlight-*'");
@@ -165,12 +168,34 @@ fn the_archive_has_its_checksum_and_every_program() {
     }
 }
 
+/// Starts a viewer of both relays, and has it write what it showed into a file of its own.
+fn start_screen(host: &Debian, number: usize) -> Child {
+    host.command(&format!(
+        "echo $$ >/root/viewer-{number}.pid; exec fanlight-viewer --relay 127.0.0.1:5004 --relay 127.0.0.1:5005 \
+         --stream hall --headless --report /root/report-{number}.json"
+    ))
+    .stdout(Stdio::null())
+    .spawn()
+    .unwrap()
+}
+
+/// Asserts that a screen was live from its first frame to its end, and lost none.
+fn assert_never_blank(report: &str) {
+    let report: serde_json::Value = serde_json::from_str(report).unwrap();
+    let states = report["link_states"].as_array().unwrap();
+    let live = states.iter().position(|state| state["state"] == "live");
+    assert_eq!(live, Some(states.len() - 1), "live to the end: {report}");
+    for reason in ["away", "link", "incomplete"] {
+        assert_eq!(report["frames"]["lost"][reason], 0, "{report}");
+    }
+    assert!(report["frames"]["shown"].as_u64().unwrap() > 30, "{report}");
+}
+
 #[test]
-fn an_upgrade_keeps_the_config_and_never_blanks_a_screen_with_two_relays() {
+fn twenty_screens_with_two_relays_lose_no_frame_by_a_reload_and_an_upgrade() {
     let Some(host) = host() else { return };
     host.sh(&format!("dpkg --install /root/{OLD}/*.deb"));
     start_source_and_second_relay(&host);
-    host.sh("echo '# ours' >>/etc/fanlight/fanlight.toml");
     let units = [
         "fanlight-relay@main",
         "fanlight-relay@second",
@@ -178,39 +203,39 @@ fn an_upgrade_keeps_the_config_and_never_blanks_a_screen_with_two_relays() {
     ];
     let before = units.map(|unit| process_of(&host, unit));
 
-    let viewer = host
-        .command(
-            "echo $$ >/root/viewer.pid; exec fanlight-viewer --relay 127.0.0.1:5004 --relay 127.0.0.1:5005 --stream hall --headless \
-             --report /root/report.json",
-        )
-        .spawn()
-        .unwrap();
-    let joined = |count: usize| {
-        until("both relays have the viewer", SOON, || {
+    let viewers: Vec<_> = (0..SCREENS)
+        .map(|number| start_screen(&host, number))
+        .collect();
+    let joined = |relays: usize| {
+        until("the relays have the viewers", SOON, || {
             let said = host.sh("systemctl show --property StatusText 'fanlight-relay@*'");
-            (said.matches("=1 viewer").count() == count).then_some(())
+            let all = format!("={SCREENS} viewers");
+            (said.matches(&all).count() == relays).then_some(())
         });
     };
 
     joined(2);
-    host.sh(&format!(
-        "dpkg --install /root/{NEW}/fanlight-common_*.deb /root/{NEW}/fanlight-relay_*.deb"
-    ));
-    joined(2);
-    host.sh("kill -TERM $(cat /root/viewer.pid)");
-    let report = { viewer }.wait_with_output().unwrap();
-    assert!(report.status.success());
-    let report = fs::read_to_string(host.path("root/report.json")).unwrap();
-    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
-    let states = report["link_states"].as_array().unwrap();
-    let live = states.iter().position(|state| state["state"] == "live");
-    assert_eq!(live, Some(states.len() - 1), "live to the end: {report}");
-    for reason in ["away", "link", "incomplete"] {
-        assert_eq!(report["frames"]["lost"][reason], 0, "{report}");
+    host.sh("sed -i 's/^rate = 10$/&\\noverlay = true/' /etc/fanlight/fanlight.toml");
+    host.sh("printf 'max_viewers = 50\\n# ours\\n' >>/etc/fanlight/fanlight.toml");
+    host.sh("systemctl reload 'fanlight-*'");
+    for unit in ["fanlight-source@hall", "fanlight-relay@second"] {
+        until("the journal has the reload", SOON, || {
+            let said = host.sh(&format!("journalctl --no-pager --unit {unit}"));
+            said.contains("reload: changed by").then_some(())
+        });
     }
-    assert!(report["frames"]["shown"].as_u64().unwrap() > 60, "{report}");
+    assert_eq!(units.map(|unit| process_of(&host, unit)), before);
 
     host.sh(&format!("dpkg --install /root/{NEW}/*.deb"));
+    joined(2);
+    host.sh("kill -TERM $(cat /root/viewer-*.pid)");
+    for (number, viewer) in viewers.into_iter().enumerate() {
+        let ended = { viewer }.wait().unwrap();
+        assert!(ended.success());
+        let report = host.path(&format!("root/report-{number}.json"));
+        assert_never_blank(&fs::read_to_string(report).unwrap());
+    }
+
     for (unit, before) in units.iter().zip(before) {
         assert_ne!(process_of(&host, unit), before, "{unit} is the old program");
         host.sh(&format!("systemctl is-active {unit}"));

@@ -10,15 +10,14 @@ use fanlight_tests::wait::{SOON, until};
 
 const BOOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/packages/boot");
 
-/// What the packages depend on, what the documents use beside them, and sessions of users.
-const INCLUDED: &str =
-    "--include=systemd,systemd-sysv,dbus,libssl3,libvpx7,nginx-light,openssl,curl,libpam-systemd";
+/// What a machine with cameras has, what the packages depend on, what the documents use beside them, and sessions of users.
+const INCLUDED: &str = "--include=systemd,systemd-sysv,udev,dbus,libssl3,libvpx7,nginx-light,openssl,curl,libpam-systemd";
 
 /// The base system as an archive, fetched once for all runs.
-fn base() -> &'static Path {
+pub(crate) fn base() -> &'static Path {
     static BASE: OnceLock<PathBuf> = OnceLock::new();
     BASE.get_or_init(|| {
-        let archive = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bookworm-documents.tar");
+        let archive = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bookworm-with-udev.tar");
         if !archive.exists() {
             let half = archive.with_extension("half.tar");
             run(Command::new("mmdebstrap")
