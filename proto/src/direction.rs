@@ -6,7 +6,7 @@ use prost::Message as _;
 
 use crate::limits::{
     MAX_CARD, MAX_DIRECTED_STREAMS, MAX_DIRECTION_BYTES, MAX_DIRECTION_VERSION, MAX_NOTICE,
-    MAX_VIEWER_NAME, MIN_CYCLE,
+    MAX_OVERLAY, MAX_VIEWER_NAME, MIN_CYCLE,
 };
 use crate::message::{Direct, Direction, Notice, ScreenReport, StreamName};
 
@@ -37,7 +37,13 @@ impl Direction {
     /// Whether it leaves the screen to its own settings.
     #[must_use]
     pub const fn is_release(&self) -> bool {
-        self.streams.is_empty() && self.card.is_empty() && !self.frozen
+        self.streams.is_empty() && !self.is_by_word() && self.overlay == 0
+    }
+
+    /// Whether there is only the screen's word for it, and no frame that proves it.
+    #[must_use]
+    pub const fn is_by_word(&self) -> bool {
+        self.frozen || !self.card.is_empty()
     }
 
     /// How long each stream stays, when they are to be shown one after the other.
@@ -59,6 +65,7 @@ pub fn check(direction: &Direction) -> Result<(), &'static str> {
     bound(of.streams.len() <= MAX_DIRECTED_STREAMS, "streams")?;
     bound(of.stream_names().count() == of.streams.len(), "streams")?;
     bound(of.card.len() <= MAX_CARD, "card")?;
+    bound(of.overlay <= MAX_OVERLAY, "overlay")?;
     bound(
         of.cycle().is_none_or(|cycle| cycle >= MIN_CYCLE),
         "cycle_ms",
@@ -103,6 +110,8 @@ pub fn check_report(report: &ScreenReport) -> Result<(), &'static str> {
         (1..=MAX_DIRECTED_STREAMS as u32).contains(&report.tiles),
         "tiles",
     )?;
+    let is_stream = report.popup.parse::<StreamName>().is_ok();
+    bound(report.popup.is_empty() || is_stream, "popup")?;
     report.direction.as_ref().map_or(Ok(()), check)
 }
 
@@ -131,10 +140,12 @@ mod tests {
             origin: u64::MAX,
             given_ms: u64::MAX,
             by: "b".repeat(MAX_VIEWER_NAME),
-            streams: vec!["s".repeat(64); 6],
+            streams: vec!["s".repeat(64); 5],
             cycle_ms: u32::MAX,
             frozen: true,
             card: "c".repeat(MAX_CARD),
+            overlay: MAX_OVERLAY,
+            reload: u64::MAX,
         }
     }
 
@@ -177,6 +188,7 @@ mod tests {
             number: u64::MAX,
             notice: u64::MAX,
             tiles: 16,
+            popup: "p".repeat(64),
         };
         assert_eq!(check_report(&report), Ok(()));
 
@@ -206,6 +218,7 @@ mod tests {
         assert_eq!(change(|it| it.by = "b".repeat(65)), Err("by"));
         assert_eq!(change(|it| it.cycle_ms = 999), Err("cycle_ms"));
         assert_eq!(change(|it| it.card = "c".repeat(241)), Err("card"));
+        assert_eq!(change(|it| it.overlay = 5), Err("overlay"));
         assert_eq!(
             change(|it| it.streams = vec!["no name!".to_owned()]),
             Err("streams")

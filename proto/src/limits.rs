@@ -103,6 +103,9 @@ pub const MAX_CARD: usize = 240;
 /// Longest encoded [`Direction`](crate::message::Direction): with a notice and all headers it fits a datagram.
 pub const MAX_DIRECTION_BYTES: usize = 800;
 
+/// The most that a direction has drawn over pictures.
+pub const MAX_OVERLAY: u32 = 4;
+
 /// Longest time that a notice lasts.
 pub const MAX_NOTICE: Duration = Duration::from_secs(3600);
 

@@ -69,6 +69,7 @@ impl NotShown {
             Self::Scans => "pictures come but cannot be decoded: too many scans",
             Self::Undecodable => "pictures come but cannot be decoded",
             Self::Display => "pictures come but the display does not take them",
+            Self::Directed => "the screen was told to show a text, or to keep a picture",
         }
     }
 }

@@ -53,7 +53,7 @@ use fanlight_proto::secrets::Secrets;
 use fanlight_proto::token::TokenKey;
 
 use crate::memory::DEFAULT_BUDGET;
-use client_screens::ClientScreens;
+use client_screens::{ClientScreens, ScreenKey};
 pub use counts::Counts;
 use feedback::FeedbackScheduler;
 pub use isolation::MAX_DEDICATED_SOCKETS;
@@ -392,7 +392,7 @@ impl Engine {
         }
 
         if session.screen.is_some() {
-            self.leave_screen(now, &session.name, route.remote);
+            self.leave_screen(now, &session.name, ScreenKey::Viewer(route.remote));
         }
 
         Some(session)

@@ -23,6 +23,8 @@ pub struct Cover {
     pub streams: Vec<Option<StreamName>>,
     /// When what is to be shown was said.
     pub since: Time,
+    /// How much is drawn over the pictures, as `Direction` in control.proto has it; 0: what the settings say.
+    pub overlay: u32,
 }
 
 /// Words over the pictures.
@@ -39,6 +41,11 @@ impl Cover {
     pub(crate) fn stops(&self, at: usize, stream: &StreamName) -> bool {
         let wanted = self.streams.get(at).and_then(Option::as_ref);
         self.frozen && wanted.is_none_or(|wanted| wanted == stream)
+    }
+
+    /// Whether no new picture is to be seen.
+    pub(crate) const fn hides(&self) -> bool {
+        self.card.is_some() || self.frozen
     }
 
     /// Whether pictures stop and go on as `former` says.

@@ -433,9 +433,10 @@ impl Engine {
             self.link_state_until = self.link_state_until.into_iter().chain(until).min();
         }
 
-        if best == LinkState::Connecting
-            && let Some(until) = self.switching_until.filter(|until| now < *until)
-        {
+        // One relay may be gone while the other has not answered yet.
+        let is_open = best != LinkState::Live
+            && assessed().any(|(link_state, _)| link_state == LinkState::Connecting);
+        if is_open && let Some(until) = self.switching_until.filter(|until| now < *until) {
             best = self.link_state.clone();
             self.link_state_until = self.link_state_until.into_iter().chain([until]).min();
         }

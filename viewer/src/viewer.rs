@@ -13,6 +13,7 @@ mod director;
 mod feed;
 mod figures;
 mod frame_slot;
+mod journal;
 mod link_card;
 mod listing;
 mod on_screen;
@@ -28,12 +29,13 @@ mod timekeeper;
 mod tracking;
 mod verdict_trace;
 
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{bail, ensure};
+use anyhow::{Context as _, bail, ensure};
 use fanlight_daemon::config::sections::Section;
 use fanlight_daemon::{Context, Program, clock};
 
@@ -127,6 +129,7 @@ pub fn run(
     };
 
     let ended = clock::now();
+    let reloads = feeds.reloads();
     let mut presenter = feeds.stop()?;
     let counters = Arc::clone(presenter.counters());
     let tracking = presenter
@@ -142,6 +145,9 @@ pub fn run(
     };
 
     write_files(extra, &report, &presenter)?;
+    if reloads {
+        start_anew()?;
+    }
     if let Some(failure) = report.recording.as_ref().and_then(|it| it.failure.clone()) {
         bail!(failure);
     }
@@ -149,6 +155,18 @@ pub fn run(
     let full_duration = extra.duration.filter(|duration| began + *duration <= ended);
     check_shown(full_duration, &counters)?;
     Ok(Some(report))
+}
+
+/// Replaces this process by a new one of the same command line, unless a service manager does that when it ends.
+fn start_anew() -> anyhow::Result<()> {
+    if std::env::var_os("NOTIFY_SOCKET").is_some() {
+        return Ok(());
+    }
+
+    let mut words = std::env::args_os();
+    let program = words.next().context("the command line is empty")?;
+    let error = process::Command::new(&program).args(words).exec();
+    Err(error).with_context(|| format!("cannot start {} anew", program.display()))
 }
 
 /// Prints which streams there are.

@@ -264,7 +264,8 @@ impl Snapshot {
             let name = &stream.entry.name;
             let udp = self.status.viewers.iter();
             let udp = udp.filter(|viewer| viewer.stream == *name);
-            let udp = udp.filter(|viewer| viewer.report.not_shown() != NotShown::Unspecified);
+            let sees = [NotShown::Unspecified, NotShown::Directed];
+            let udp = udp.filter(|viewer| !sees.contains(&viewer.report.not_shown()));
             let blind = |kind: OutputKind| {
                 let clients = self.watching.iter().filter(|client| client.kind == kind);
                 let clients = clients.filter(|client| client.stream == *name);

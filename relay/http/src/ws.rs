@@ -21,6 +21,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use fanlight_daemon::clock;
 use fanlight_daemon::rate_limit::TokenBucket;
+use fanlight_live::EngineStatus;
 use fanlight_live::access::Grant;
 use fanlight_live::ledger::Charge;
 use fanlight_proto::clock::Time;
@@ -109,6 +110,8 @@ pub(super) struct Session {
     /// Where to look first for a frame that is due: each in its turn.
     turn: usize,
     list_version: watch::Receiver<u64>,
+    /// What the engine knows of screens, for a viewer that is one.
+    status: watch::Receiver<Arc<EngineStatus>>,
     /// When the list of streams is due, if it has changed.
     list_due: Option<Time>,
     /// When it was sent last.
@@ -128,6 +131,7 @@ impl Session {
         let now = clock::now();
         Self {
             list_version: app.table().watch_list(),
+            status: app.table().watch_status(),
             charge: Arc::new(app.table().client_memory().open(address.ip(), COPIES)),
             app,
             grant,
@@ -203,6 +207,12 @@ impl Session {
                 changed = self.list_version.changed(), if self.list_due.is_none() => {
                     changed.map_err(|_| (close_code::AWAY, "the relay stops"))?;
                     self.list_due = Some(self.listed + LIST_INTERVAL);
+                }
+                changed = self.status.changed(), if self.is_directed() => {
+                    changed.map_err(|_| (close_code::AWAY, "the relay stops"))?;
+                    if let Some(message) = self.direct_of_change() {
+                        socket.send(message).await.map_err(gone)?;
+                    }
                 }
                 () = tokio::time::sleep(wait.max(SHORTEST_SLEEP)) => {}
             }

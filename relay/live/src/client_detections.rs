@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use fanlight_proto::message::{Detections, Report, StreamName};
+use fanlight_proto::message::{Detections, Report, ScreenReport, StreamName};
 
 /// Reports that wait for the engine. When there are more the oldest are lost, as on a network.
 pub(crate) const MAX_WAITING: usize = 256;
@@ -25,6 +25,8 @@ pub struct ClientDetections {
     pub detections: Detections,
     /// It says itself how right its ages are. If not they are by the relay's clock, and the engine says how right that is.
     pub knows_clocks: bool,
+    /// What it says of the screen that it is, when it takes directions.
+    pub screen: Option<ScreenReport>,
     /// It has gone.
     pub left: bool,
 }

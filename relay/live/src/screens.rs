@@ -110,6 +110,8 @@ pub struct ScreenEntry {
     pub state: ScreenState,
     /// The newest direction that the relay knows of.
     pub direction: Option<Arc<Direction>>,
+    /// The one that it tells every session which has a lesser one.
+    pub given: Option<Arc<Direction>>,
     /// How long ago this relay gave it; none when it was told of it by the screen.
     pub asked: Option<Duration>,
     /// How long after that the screen had it.

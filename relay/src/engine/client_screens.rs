@@ -12,6 +12,7 @@ use fanlight_proto::message::{Report, StreamName, ViewerReport};
 use super::Engine;
 use super::feedback::INTERVAL;
 use super::sessions::Session;
+use super::standing::ScreenSession;
 use super::viewer_feedback::ViewerFeedback;
 
 /// Screens at a time: as many viewers over TCP as HTTP has connections by default, and the peers of WebRTC.
@@ -29,7 +30,9 @@ pub(super) struct ClientScreen {
     pub(super) stream: StreamName,
     pub(super) address: SocketAddr,
     pub(super) feedback: ViewerFeedback,
-    name: String,
+    pub(super) name: String,
+    /// What it says of the screen that it is, when it takes directions.
+    pub(super) screen: Option<Box<ScreenSession>>,
     report: Report,
     /// Its ages are right within so much, if it does not say so itself.
     clock_error_us: u32,
@@ -105,6 +108,7 @@ impl Engine {
                 address: said.address,
                 feedback: ViewerFeedback::new(*count),
                 name: said.name,
+                screen: None,
                 report: Report::default(),
                 clock_error_us: 0,
                 heard: now,
@@ -116,8 +120,15 @@ impl Engine {
         let clock = self.clocks.at(now, origin).filter(|_| !said.knows_clocks);
         screen.clock_error_us = clock.map_or(0, |clock| clock.error_us);
 
+        if let Some(report) = said.screen {
+            self.on_screen_report(now, ScreenKey::Client(said.client), report);
+        }
+
         self.counts.detections += said.detections.detections.len() as u64;
-        let dropped = screen.feedback.take(now, said.detections);
+        let dropped = match self.clients.get_mut(&said.client) {
+            Some(screen) => screen.feedback.take(now, said.detections),
+            None => return,
+        };
         self.feedback.schedule(now, origin, INTERVAL);
         self.note_dropped(now, said.address, dropped);
     }
@@ -140,6 +151,9 @@ impl Engine {
         let Some(screen) = self.clients.remove(&client) else {
             return;
         };
+        if screen.screen.is_some() {
+            self.leave_screen(now, &screen.name, ScreenKey::Client(client));
+        }
         let Some(stream) = self.streams.named(&screen.stream) else {
             return;
         };

@@ -10,6 +10,7 @@ use fanlight_proto::datagram::{ToRelay, ToViewer};
 use fanlight_proto::message::{FrameId, KeepAlive, Pulse, Repair};
 
 use super::Engine;
+use super::client_screens::ScreenKey;
 use super::log_limits::LogLine;
 use super::output::{FrameTransmit, Output, Retransmit, Route};
 use super::packetize::repair_ranges;
@@ -74,7 +75,9 @@ impl Engine {
             ToRelay::KeepAlive(_, body) => self.on_keep_alive(now, from, &body),
             ToRelay::Repair(_, body) => self.on_repair(now, from, &body),
             ToRelay::Detections(_, body) => self.on_detections(now, from, body),
-            ToRelay::ScreenReport(_, body) => self.on_screen_report(now, from, body),
+            ToRelay::ScreenReport(_, body) => {
+                self.on_screen_report(now, ScreenKey::Viewer(from.remote), body);
+            }
             _ => self.leave(now, from, "said goodbye"),
         }
     }

@@ -5,7 +5,6 @@
 //! anew knows all of them with the first reports.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use fanlight_proto::direction::{Stamp, check, check_notice};
 use fanlight_proto::limits::MAX_DIRECTION_VERSION;
 use fanlight_proto::message::{Direct, Direction, Notice};
 
+use super::client_screens::ScreenKey;
 use super::standing::{Member, ScreenSession, Standing, stamp_of};
 
 /// Screens that are remembered. Whoever may join chooses the names, so there must be an end.
@@ -48,8 +48,8 @@ pub(super) struct Screens {
 /// One screen.
 #[derive(Debug, Default)]
 pub(super) struct Screen {
-    /// The addresses of the sessions that report.
-    sessions: Vec<SocketAddr>,
+    /// The sessions that report.
+    sessions: Vec<ScreenKey>,
     /// What sessions are told that have a lesser one.
     given: Option<Arc<Direction>>,
     /// The greatest version that was ever heard or given.
@@ -104,33 +104,33 @@ impl Screens {
         self.all.get(name)
     }
 
-    /// The addresses of the sessions of the screen `name`.
-    pub(super) fn sessions(&self, name: &str) -> Vec<SocketAddr> {
+    /// The sessions of the screen `name`.
+    pub(super) fn sessions(&self, name: &str) -> Vec<ScreenKey> {
         let sessions = self.all.get(name).map(|screen| screen.sessions.clone());
         sessions.unwrap_or_default()
     }
 
-    /// Notes that the session at `viewer` is of the screen `name`; whether there is room for it.
-    pub(super) fn enter(&mut self, now: Time, name: &str, viewer: SocketAddr) -> bool {
+    /// Notes that `session` is of the screen `name`; whether there is room for it.
+    pub(super) fn enter(&mut self, now: Time, name: &str, session: ScreenKey) -> bool {
         if !self.all.contains_key(name) && !self.make_room() {
             return false;
         }
 
         let screen = self.all.entry(name.to_owned()).or_default();
         screen.seen = now;
-        let is_known = screen.sessions.contains(&viewer);
+        let is_known = screen.sessions.contains(&session);
         if !is_known && screen.sessions.len() < MAX_SESSIONS {
-            screen.sessions.push(viewer);
+            screen.sessions.push(session);
             return true;
         }
         is_known
     }
 
     /// A session of the screen has ended.
-    pub(super) fn leave(&mut self, now: Time, name: &str, viewer: SocketAddr) {
+    pub(super) fn leave(&mut self, now: Time, name: &str, session: ScreenKey) {
         if let Some(screen) = self.all.get_mut(name) {
             screen.seen = now;
-            screen.sessions.retain(|known| *known != viewer);
+            screen.sessions.retain(|known| *known != session);
         }
     }
 
@@ -191,6 +191,17 @@ impl Screens {
         };
         self.progress += 1;
         Ok(given)
+    }
+
+    /// The direction that has the screen start anew and is for the rest the newest one; who gives it, and when, says `given`.
+    pub(super) fn reload(&self, name: &str, given: Direction, number: u64) -> Direction {
+        let newest = self.all.get(name).and_then(|it| it.newest.as_deref());
+        Direction {
+            given_ms: given.given_ms,
+            by: given.by,
+            reload: number,
+            ..newest.cloned().unwrap_or_default()
+        }
     }
 
     /// Has a screen show something for a while.
@@ -257,7 +268,7 @@ impl Screens {
 }
 
 impl Screen {
-    pub(super) fn sessions(&self) -> &[SocketAddr] {
+    pub(super) fn sessions(&self) -> &[ScreenKey] {
         &self.sessions
     }
 
@@ -304,7 +315,7 @@ impl Screen {
         self.follow(&members);
         let before = self.way;
         let standing = match self.newest.clone() {
-            Some(newest) if !members.is_empty() => self.compare(now, &newest, &members),
+            Some(newest) if !members.is_empty() => compare(&newest, &members),
             _ => Standing::default(),
         };
 
@@ -357,24 +368,6 @@ impl Screen {
         }
     }
 
-    /// How all viewers of the screen stand to its newest direction: each must do it.
-    fn compare(&self, now: Time, newest: &Direction, members: &[&Member<'_>]) -> Standing {
-        let mut viewers: BTreeMap<u64, Vec<&Member<'_>>> = BTreeMap::new();
-        for member in members {
-            viewers
-                .entry(member.said().screen)
-                .or_default()
-                .push(member);
-        }
-
-        let notice = self.notice(now);
-        let besides = notice.as_ref().map(|notice| notice.stream.as_str());
-        let standings = viewers
-            .values()
-            .map(|own| Standing::of(newest, own, besides));
-        standings.reduce(Standing::and).unwrap_or_default()
-    }
-
     /// The screen, for other outputs to show.
     pub(super) fn entry(&self, now: Time, name: &str, members: &[Member<'_>]) -> ScreenEntry {
         let present = || members.iter().filter(|member| member.is_present(now));
@@ -383,6 +376,7 @@ impl Screen {
             name: name.to_owned(),
             state: self.state,
             direction: self.newest.clone(),
+            given: self.given.clone(),
             asked: self.way.asked.map(|asked| now.saturating_since(asked)),
             acknowledged_after: after(self.way.acknowledged),
             shown_after: after(self.way.shown),
@@ -392,4 +386,18 @@ impl Screen {
             sessions: present().count(),
         }
     }
+}
+
+/// How all viewers of a screen stand to its newest direction: each must do it.
+fn compare(newest: &Direction, members: &[&Member<'_>]) -> Standing {
+    let mut viewers: BTreeMap<u64, Vec<&Member<'_>>> = BTreeMap::new();
+    for member in members {
+        viewers
+            .entry(member.said().screen)
+            .or_default()
+            .push(member);
+    }
+
+    let standings = viewers.values().map(|own| Standing::of(newest, own));
+    standings.reduce(Standing::and).unwrap_or_default()
 }

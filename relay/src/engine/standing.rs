@@ -10,6 +10,7 @@ use fanlight_proto::direction::Stamp;
 use fanlight_proto::limits::{SCREEN_REPORTS_PER_SECOND, SESSION_IDLE};
 use fanlight_proto::message::{Direction, ScreenReport, StreamName};
 
+use super::client_screens::ScreenKey;
 use super::stream::Stream;
 
 /// What a session reported holds for so long.
@@ -78,6 +79,8 @@ impl ScreenSession {
 
 /// A session of a screen, with the stream that it watches.
 pub(super) struct Member<'a> {
+    pub(super) key: ScreenKey,
+    /// Where it is.
     pub(super) viewer: SocketAddr,
     pub(super) session: &'a ScreenSession,
     pub(super) stream: &'a Stream,
@@ -128,12 +131,8 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    /// That of the viewer with these sessions, which may show the stream `besides` too.
-    pub(super) fn of(
-        direction: &Direction,
-        sessions: &[&Member<'_>],
-        besides: Option<&str>,
-    ) -> Self {
+    /// That of the viewer with these sessions.
+    pub(super) fn of(direction: &Direction, sessions: &[&Member<'_>]) -> Self {
         let named = sessions.iter().filter(|it| it.stamp() == direction.stamp());
         let Some(last) = named.max_by_key(|it| it.session.heard) else {
             return Self {
@@ -143,8 +142,19 @@ impl Standing {
         };
 
         let shown: Vec<_> = sessions.iter().filter_map(|it| it.shown()).collect();
+        let popup = last.said().popup.as_str();
+        if !popup.is_empty() {
+            let other = shown.iter().find(|frame| frame.stream.as_str() != popup);
+            return Self {
+                is_acknowledged: true,
+                is_shown: false,
+                is_right: other.is_none(),
+                missing: Some(format!("a pop-up shows {popup} for a while")),
+            };
+        }
+
         let lacking = lacking(direction, last.said().in_force, &shown);
-        let other = other(direction, &shown, besides);
+        let other = other(direction, &shown);
         Self {
             is_acknowledged: true,
             is_shown: lacking.is_none(),
@@ -176,7 +186,7 @@ fn lacking(direction: &Direction, in_force: bool, shown: &[ShownFrame]) -> Optio
         );
     }
 
-    if direction.frozen || !direction.card.is_empty() {
+    if direction.is_by_word() {
         return None;
     }
 
@@ -191,13 +201,11 @@ fn lacking(direction: &Direction, in_force: bool, shown: &[ShownFrame]) -> Optio
 }
 
 /// What a viewer shows that is not of the direction.
-fn other(direction: &Direction, shown: &[ShownFrame], besides: Option<&str>) -> Option<String> {
-    let by_word = direction.frozen || !direction.card.is_empty() || direction.streams.is_empty();
+fn other(direction: &Direction, shown: &[ShownFrame]) -> Option<String> {
+    let is_free = direction.is_by_word() || direction.streams.is_empty();
     let mut names = shown.iter().map(|frame| frame.stream.as_str());
-    let is_other = |name: &&str| {
-        Some(*name) != besides && !direction.streams.iter().any(|known| known == name)
-    };
-    let other = names.find(is_other).filter(|_| !by_word)?;
+    let is_other = |name: &&str| !direction.streams.iter().any(|known| known == name);
+    let other = names.find(is_other).filter(|_| !is_free)?;
     Some(format!("it also shows {other}"))
 }
 

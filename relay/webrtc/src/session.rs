@@ -424,6 +424,7 @@ impl Session {
             report,
             detections,
             knows_clocks: false,
+            screen: None,
             left,
         })
     }

@@ -358,6 +358,14 @@ impl Viewer {
             .map(|published| heard.saturating_since(published))
     }
 
+    /// Whether it says that it was told to show something else than pictures.
+    #[must_use]
+    pub fn is_directed(&self) -> bool {
+        let beside = self.canary_status.as_ref();
+        let beside = beside.map(|(_, beside)| beside.not_shown());
+        self.shown.not_shown == NotShown::Directed || beside == Some(NotShown::Directed)
+    }
+
     /// Why it shows no picture although pictures are published, as its own reports say; none while it shows them.
     ///
     /// That needs no tracker and no known picture, so that it holds for every viewer.

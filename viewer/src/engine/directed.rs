@@ -35,6 +35,8 @@ pub struct ScreenState {
     pub notice: u64,
     /// Tiles that it has.
     pub tiles: u32,
+    /// The stream that a notice shows at present.
+    pub popup: Option<StreamName>,
 }
 
 impl ScreenState {
@@ -46,6 +48,7 @@ impl ScreenState {
         };
         let rest = |state: &Self| (state.in_force, state.notice, state.tiles);
         rest(self) != rest(former)
+            || self.popup != former.popup
             || self.direction != former.direction
             || shown(self) != shown(former)
     }
@@ -60,6 +63,10 @@ impl ScreenState {
             number: shown.map_or(0, |(_, id)| id.number),
             notice: self.notice,
             tiles: self.tiles.max(1),
+            popup: self
+                .popup
+                .as_ref()
+                .map_or_else(String::new, ToString::to_string),
         }
     }
 }
@@ -138,15 +145,14 @@ impl Engine {
         true
     }
 
-    /// Tells each relay what is due; over TCP they direct nobody.
+    /// Tells each relay what is due.
     pub(super) fn send_screen_reports(&mut self, now: Time) {
         let screen = self.detection_sender.screen();
         let Some(directed) = self.directed.as_ref().filter(|_| screen != 0) else {
             return;
         };
 
-        let by_udp = self.paths.iter_mut().enumerate();
-        for (at, path) in by_udp.filter(|(_, path)| !path.is_tcp) {
+        for (at, path) in self.paths.iter_mut().enumerate() {
             let changes = directed.changes;
             let is_due = |session: &&mut Session| session.report_due(changes) <= now;
             let Some(session) = path.session.as_mut().filter(is_due) else {
@@ -163,8 +169,8 @@ impl Engine {
     /// When [`Engine::send_screen_reports`] has something to do.
     pub(super) fn screen_report_due(&self) -> Option<Time> {
         let directed = self.directed.as_ref()?;
-        let by_udp = self.paths.iter().filter(|path| !path.is_tcp);
-        by_udp
+        self.paths
+            .iter()
             .filter_map(|path| path.session.as_ref())
             .map(|session| session.report_due(directed.changes))
             .min()

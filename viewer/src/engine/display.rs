@@ -53,8 +53,9 @@ impl DisplayMonitor {
 
         // There is no picture yet whose time could be waited for.
         let none_ever = self.last_shown.is_none() && self.rejected.is_some();
+        let at_once = none_ever || self.rejected == Some(NotShown::Directed);
         let until = self.last_shown.filter(|_| live).unwrap_or(since) + timeout;
-        if now < until && !none_ever {
+        if now < until && !at_once {
             return (LinkState::Live, Some(until));
         }
 
@@ -88,6 +89,9 @@ impl Engine {
             display.waiting_since = None;
         }
 
+        if display.rejected == Some(NotShown::Directed) {
+            display.waiting_since = None;
+        }
         display.rejected = rejected;
         if rejected.is_some() {
             display.waiting_since.get_or_insert(now);

@@ -91,6 +91,7 @@ impl LinkState {
             Self::SourceGone => "source-gone",
             Self::NoFrames => "no-frames",
             Self::NotShown(NotShown::Display) => "not-displayed",
+            Self::NotShown(NotShown::Directed) => "directed",
             Self::NotShown(_) => "undecodable",
             Self::Live => "live",
         }

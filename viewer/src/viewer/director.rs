@@ -8,12 +8,12 @@ mod store;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use fanlight_daemon::clock;
+use fanlight_daemon::{Shutdown, clock};
 use fanlight_proto::clock::Time;
-use fanlight_proto::message::{Direct, Direction, StreamName};
+use fanlight_proto::message::{Direct, Direction, NotShown, StreamName};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::on_screen::OnScreen;
@@ -44,6 +44,7 @@ pub(super) struct Director {
     changes: AtomicU64,
     /// Whether relays may direct.
     directed: bool,
+    reloads: AtomicBool,
     cover: Arc<CoverSlot>,
     /// Columns and rows by the screen's own settings.
     own_shape: (usize, usize),
@@ -55,6 +56,9 @@ struct State {
     store: Option<Store>,
     /// The newest direction is not in the file yet.
     is_unwritten: bool,
+    /// A direction said that the screen is to start anew, which it does once that is in the file: else it would do so again and
+    /// again.
+    is_to_reload: bool,
     ended: bool,
 }
 
@@ -99,10 +103,12 @@ impl Director {
                 tiles: Vec::new(),
                 store,
                 is_unwritten: false,
+                is_to_reload: false,
                 ended: false,
             }),
             changed: Condvar::new(),
             changes: AtomicU64::new(0),
+            reloads: AtomicBool::new(false),
             directed: config.directed,
             cover,
             own_shape: config::grid(config),
@@ -168,7 +174,11 @@ impl Director {
     /// A relay says what to show.
     pub(super) fn on_direct(&self, now: Time, direct: &Direct) {
         let mut state = self.state.lock();
+        let reload = |state: &State| state.directions.direction().map_or(0, |it| it.reload);
+        let former = reload(&state);
         let (newer, noticed) = state.directions.on_direct(now, direct);
+        let number = reload(&state);
+        state.is_to_reload |= newer && number != 0 && number != former;
         if newer && let Some(direction) = state.directions.direction() {
             log("is directed", direction);
             state.is_unwritten = true;
@@ -190,20 +200,21 @@ impl Director {
         self.obey(state);
     }
 
-    /// Keeps the time until the end: goes on with a cycle, ends notices, and keeps the newest direction.
-    pub(super) fn run(&self) {
+    /// Keeps the time until the end: goes on with a cycle, ends notices, and keeps the newest direction. Requests
+    /// `shutdown` when the screen is told to start anew.
+    pub(super) fn run(&self, shutdown: &Shutdown) {
         let mut state = self.state.lock();
         while !state.ended {
             if std::mem::take(&mut state.is_unwritten) {
-                let kept = state
-                    .store
-                    .clone()
-                    .zip(state.directions.direction().cloned());
+                let reloads = state.is_to_reload;
+                let direction = state.directions.direction().cloned();
+                let kept = state.store.clone().zip(direction);
                 MutexGuard::unlocked(&mut state, || {
-                    if let Some((store, direction)) = kept
-                        && let Err(error) = store.write(&direction)
-                    {
-                        tracing::warn!("the direction is lost with a restart: {error:#}");
+                    let is_kept = kept.is_some_and(|(store, direction)| keep(&store, &direction));
+                    if reloads && is_kept {
+                        tracing::info!("the screen starts anew, as it is told");
+                        self.reloads.store(true, Ordering::Release);
+                        shutdown.trigger();
                     }
                 });
                 continue;
@@ -227,6 +238,11 @@ impl Director {
         }
     }
 
+    /// Whether the screen is to start anew once it has ended.
+    pub(super) fn reloads(&self) -> bool {
+        self.reloads.load(Ordering::Acquire)
+    }
+
     /// Ends [`Director::run`].
     pub(super) fn end(&self) {
         self.state.lock().ended = true;
@@ -243,7 +259,12 @@ impl Director {
     }
 
     fn screen_state(&self) -> ScreenState {
-        self.state.lock().directions.state()
+        let state = self.state.lock();
+        let said = state.directions.state();
+        ScreenState {
+            in_force: said.in_force && !state.is_to_reload,
+            ..said
+        }
     }
 }
 
@@ -263,6 +284,15 @@ impl State {
             }
         }
     }
+}
+
+/// Whether the direction is in the file.
+fn keep(store: &Store, direction: &Direction) -> bool {
+    let kept = store.write(direction);
+    if let Err(error) = &kept {
+        tracing::warn!("the direction is lost with a restart: {error:#}");
+    }
+    kept.is_ok()
 }
 
 fn log(what: &str, direction: &Direction) {
@@ -325,6 +355,16 @@ impl Teller {
             let tile = self.on_screen.place();
             self.director.on_choice(tile, stream.clone());
         }
+    }
+
+    /// Why no new picture is to be seen, when the screen was told so.
+    pub(super) fn hides(&self) -> Option<NotShown> {
+        let cover = self.director.cover().get();
+        let (shown, _) = self.on_screen.get();
+        let place = self.on_screen.place();
+        let stands = shown.is_none_or(|(stream, _)| cover.stops(place, &stream));
+        let hides = cover.card.is_some() || cover.frozen && stands;
+        hides.then_some(NotShown::Directed)
     }
 
     /// Has relays told what is new, if they may direct; returns when there may be something new.

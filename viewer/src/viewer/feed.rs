@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 
 use super::canary::Canary;
 use super::director::Director;
+use super::journal::Journal;
 use super::pipeline::{Ending, Pipeline, joined, spawn};
 use super::presenter::Presenter;
 use super::streams::Streams;
@@ -29,6 +30,7 @@ pub(super) struct Common {
     pub(super) context: Context,
     /// See `Detections` in control.proto.
     pub(super) screen: u64,
+    pub(super) journal: Option<Arc<Journal>>,
     /// None when all stays as the settings have it.
     pub(super) director: Option<Arc<Director>>,
 }
@@ -54,10 +56,11 @@ impl Feed {
             route,
             context,
             director,
+            journal,
             ..
         } = common;
         let counters = Arc::new(Counters::new(clock::now()));
-        let mut presenter = Presenter::new(counters, extra.trace.as_deref())?;
+        let mut presenter = Presenter::new(counters, extra.trace.as_deref(), journal.clone())?;
         let keeps_jpegs =
             extra.snapshot.is_some() || config::trackers(config).is_some() || plan.is_some();
         let pipeline = Pipeline::start(config, common, at, keeps_jpegs, &presenter)?;
@@ -123,7 +126,9 @@ impl Feeds {
         let streams = director
             .as_ref()
             .map_or_else(|| own().collect(), |director| director.streams());
+        let journal = config.journal.as_deref().map(Journal::open).transpose()?;
         let common = Common {
+            journal: journal.map(Arc::new),
             extra: extra.clone(),
             route: route.clone(),
             context: context.clone(),
@@ -143,9 +148,9 @@ impl Feeds {
         }
 
         if let Some(director) = feeds.common.director.clone() {
-            let runs = Arc::clone(&director);
+            let (runs, shutdown) = (Arc::clone(&director), context.shutdown.clone());
             let work = move || {
-                runs.run();
+                runs.run(&shutdown);
                 Ok(())
             };
             let ending = Ending::of(&context.shutdown);
@@ -192,6 +197,12 @@ impl Feeds {
             self.push(stream, None)?;
         }
         Ok(true)
+    }
+
+    /// Whether the screen is to start anew once it has ended.
+    pub(super) fn reloads(&self) -> bool {
+        let director = self.director.as_ref();
+        director.is_some_and(|(director, _)| director.reloads())
     }
 
     /// What stands over the pictures.

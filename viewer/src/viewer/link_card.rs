@@ -74,6 +74,7 @@ const fn words(link_state: &LinkState) -> (&'static str, &'static str) {
             "The display takes no pictures",
             "Look at the graphics of this screen, or restart its viewer.",
         ),
+        LinkState::NotShown(NotShown::Directed) => ("One moment", BY_ITSELF),
         LinkState::NotShown(_) => (
             "Pictures that cannot be shown",
             "Set the camera to ordinary (baseline) JPEG, or look for a damaged cable.",

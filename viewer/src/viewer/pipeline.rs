@@ -84,6 +84,7 @@ impl Pipeline {
             context,
             screen,
             director,
+            ..
         } = common;
         let counters = Arc::clone(presenter.counters());
         let ending = Ending::of(&context.shutdown);
@@ -112,7 +113,7 @@ impl Pipeline {
 
         let receiving = receive(route.clone(), engine_config, *screen, receiver, &ending)?;
         let options = DecodeOptions {
-            traced: extra.trace.is_some(),
+            traced: extra.trace.is_some() || config.journal.is_some(),
             kept: keeps_jpegs,
             relay: route.name(),
             max_frame_bytes: config.max_frame_bytes,

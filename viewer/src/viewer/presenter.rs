@@ -16,6 +16,7 @@ use fanlight_proto::message::FrameId;
 
 use super::canary::CanarySelection;
 use super::detection_queue::DetectionQueue;
+use super::journal::Journal;
 use super::on_screen::OnScreen;
 use crate::cover::CoverSlot;
 use crate::marker::Marker;
@@ -33,6 +34,7 @@ pub(super) struct Presenter {
     counters: Arc<Counters>,
     clock_id: u64,
     trace: Option<Arc<File>>,
+    journal: Option<Arc<Journal>>,
     newest: Option<Bytes>,
     pool: Option<TrackerPool>,
     recorder: Option<Recorded>,
@@ -78,7 +80,11 @@ impl Recorded {
 impl Presenter {
     /// # Errors
     /// When the trace cannot be created.
-    pub(super) fn new(counters: Arc<Counters>, trace: Option<&Path>) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        counters: Arc<Counters>,
+        trace: Option<&Path>,
+        journal: Option<Arc<Journal>>,
+    ) -> anyhow::Result<Self> {
         let create = |path: &Path| {
             File::create(path).with_context(|| format!("cannot write {}", path.display()))
         };
@@ -87,6 +93,7 @@ impl Presenter {
             counters,
             clock_id: clock::clock_id(),
             trace,
+            journal,
             newest: None,
             pool: None,
             detection_queue: Arc::default(),
@@ -183,7 +190,7 @@ impl Presenter {
             };
 
             let covers = cover.get();
-            let is_covered = covers.card.is_some() || covers.frozen;
+            let is_covered = covers.hides();
             match &scene {
                 Some(Scene::Picture(shown)) if !is_covered => {
                     show(shown)?;
@@ -213,6 +220,9 @@ impl Presenter {
         };
 
         self.trace_frame(&presented);
+        if let Some(journal) = &self.journal {
+            journal.note(&presented);
+        }
 
         let info = presented.info;
         if let (Some(recorded), Some(jpeg)) = (&self.recorder, &info.jpeg) {

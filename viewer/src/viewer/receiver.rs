@@ -152,6 +152,8 @@ impl Sink for Receiver {
             self.summary_due = now + SUMMARY_INTERVAL;
             engine.on_presentation(self.counters.presentation());
             let (last_shown, rejected) = self.counters.display();
+            let hidden = self.teller.as_ref().and_then(Teller::hides);
+            let rejected = hidden.or(rejected);
             engine.on_display(now, last_shown, rejected);
             let summary = engine.summary(now);
             self.verdicts.note(

@@ -215,7 +215,12 @@ impl<'a> App<'a> {
             self.tiles.replace(&slots, shape);
             self.note = None;
             self.titled = None;
-            overlay::caption_several(&mut self.panels, slots.len());
+            if self.cover.overlay == 0 {
+                overlay::caption_several(&mut self.panels, slots.len());
+            }
+        }
+        if self.cover.overlay != former.overlay {
+            self.panels = overlay::of_volume(self.cover.overlay, &self.options.panels);
         }
         if !self.cover.moves_as(&former) {
             for (at, tile) in self.tiles.iter_mut() {

@@ -10,9 +10,11 @@ use bytes::Bytes;
 use fanlight_live::{ClientDetections, ClientHandle, StreamEntry, StreamTable};
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{ToRelay, ToViewer, VERSION};
+use fanlight_proto::direction::Stamp;
 use fanlight_proto::limits::{KEEP_ALIVE_INTERVAL, SESSION_IDLE};
 use fanlight_proto::message::{
-    Accept, Detections, Join, KeepAlive, Pulse, Refusal, Refuse, Report, StreamName,
+    Accept, Detections, Direct, Direction, Join, KeepAlive, Pulse, Refusal, Refuse, Report,
+    ScreenReport, StreamName,
 };
 
 use super::subscription::Subscription;
@@ -35,6 +37,8 @@ pub(super) struct Viewer {
     report: Report,
     /// The last message of detections, without them.
     told: Detections,
+    /// Of a screen that takes directions, the direction and the notice that it has.
+    screen: Option<(Stamp, u64)>,
 }
 
 impl Session {
@@ -47,11 +51,15 @@ impl Session {
                 self.pass_detections(id, said);
                 None
             }
+            Ok(ToRelay::ScreenReport(id, said)) => {
+                self.pass_screen_report(id, said);
+                None
+            }
             Ok(ToRelay::Goodbye(id, _)) => {
                 self.leave(id);
                 None
             }
-            Ok(ToRelay::Repair(..) | ToRelay::ScreenReport(..) | ToRelay::Sealed(..)) | Err(_) => {
+            Ok(ToRelay::Repair(..) | ToRelay::Sealed(..)) | Err(_) => {
                 let what = "a binary message is a control datagram of a viewer: see PROTOCOL.md";
                 return vec![error(None, "bad_message", what)];
             }
@@ -72,7 +80,7 @@ impl Session {
             .subscriptions
             .extract_if(.., |subscription| subscription.viewer.is_some());
         for subscription in gone {
-            tell(self.app.output.table(), &subscription, Vec::new(), true);
+            tell(self.app.output.table(), &subscription, News::Left);
         }
     }
 
@@ -145,11 +153,12 @@ impl Session {
             skipped: 0,
             report: Report::default(),
             told: Detections::default(),
+            screen: None,
         };
 
         let mut subscription = Subscription::for_viewer(id, entry.name.clone(), viewer);
         subscription.attach(&self.app.output, self.address, &self.charge, &self.wake);
-        tell(self.app.output.table(), &subscription, Vec::new(), false);
+        tell(self.app.output.table(), &subscription, News::Report);
         self.subscriptions.push(subscription);
         id
     }
@@ -170,7 +179,8 @@ impl Session {
             }
 
             if pauses || said.report.is_some() {
-                tell(self.app.output.table(), subscription, Vec::new(), pauses);
+                let news = if pauses { News::Left } else { News::Report };
+                tell(self.app.output.table(), subscription, news);
             }
         }
 
@@ -216,7 +226,57 @@ impl Session {
         if let Some(viewer) = &mut subscription.viewer {
             viewer.told = told;
         }
-        tell(&table, subscription, detections, false);
+        tell(&table, subscription, News::Detections(detections));
+    }
+
+    fn pass_screen_report(&mut self, id: u64, said: ScreenReport) {
+        let table = Arc::clone(self.app.output.table());
+        let Some(subscription) = self.viewer_mut(id) else {
+            return;
+        };
+
+        if let Some(viewer) = &mut subscription.viewer {
+            let direction = said.direction.as_ref().map(Direction::stamp);
+            viewer.screen = Some((direction.unwrap_or_default(), said.notice));
+        }
+        tell(&table, subscription, News::Screen(said));
+        // The relay may have told it something while it was not here.
+        self.status.mark_changed();
+    }
+
+    /// Whether the viewer is a screen that takes directions.
+    pub(super) fn is_directed(&self) -> bool {
+        let mut viewers = self
+            .subscriptions
+            .iter()
+            .filter_map(|it| it.viewer.as_ref());
+        viewers.any(|viewer| viewer.screen.is_some())
+    }
+
+    /// What the screen lacks of what it was told by the engine's status now.
+    pub(super) fn direct_of_change(&mut self) -> Option<Message> {
+        let status = Arc::clone(&self.status.borrow_and_update());
+        let mut viewers = self.subscriptions.iter_mut();
+        let (id, viewer) = viewers.find_map(|it| Some((it.id, it.viewer.as_mut()?)))?;
+        let (stamp, notice) = viewer.screen.as_mut()?;
+        let entry = status.screen(&viewer.name)?;
+        let given = entry
+            .given
+            .as_deref()
+            .filter(|given| *stamp < given.stamp());
+        let noticed = entry.notice.as_ref().filter(|told| told.id != *notice);
+        if given.is_none() && noticed.is_none() {
+            return None;
+        }
+
+        // TCP loses nothing: it is told once.
+        *stamp = given.map_or(*stamp, Direction::stamp);
+        *notice = noticed.map_or(*notice, |told| told.id);
+        let direct = Direct {
+            direction: given.cloned(),
+            notice: noticed.cloned(),
+        };
+        Some(encoded(&ToViewer::Direct(id.into(), direct)))
     }
 
     fn leave(&mut self, id: u64) {
@@ -260,12 +320,27 @@ impl Drop for Session {
     }
 }
 
-/// Leaves for the engine, which tells the source, what there is to tell of a viewer.
-fn tell(table: &StreamTable, subscription: &Subscription, detections: Vec<Bytes>, left: bool) {
+/// What there is to tell of a viewer.
+enum News {
+    /// What it reports, and that it is there.
+    Report,
+    Detections(Vec<Bytes>),
+    Screen(ScreenReport),
+    Left,
+}
+
+/// Leaves for the engine what there is to tell of a viewer.
+fn tell(table: &StreamTable, subscription: &Subscription, news: News) {
     let (Some(viewer), Some(client)) = (&subscription.viewer, subscription.client()) else {
         return;
     };
 
+    let left = matches!(news, News::Left);
+    let (detections, screen) = match news {
+        News::Report | News::Left => (Vec::new(), None),
+        News::Detections(detections) => (detections, None),
+        News::Screen(said) => (Vec::new(), Some(said)),
+    };
     table.put_detections(ClientDetections {
         client: client.number(),
         name: viewer.name.clone(),
@@ -277,6 +352,7 @@ fn tell(table: &StreamTable, subscription: &Subscription, detections: Vec<Bytes>
             ..viewer.told.clone()
         },
         knows_clocks: true,
+        screen,
         left,
     });
 }

@@ -189,5 +189,9 @@ fn of_live(listed: &ListedStream, sessions: &[Session]) -> (Condition, String) {
 }
 
 const fn is_undecodable(not_shown: NotShown) -> bool {
-    !matches!(not_shown, NotShown::Unspecified | NotShown::Display)
+    let is_decoded = matches!(
+        not_shown,
+        NotShown::Unspecified | NotShown::Display | NotShown::Directed
+    );
+    !is_decoded
 }

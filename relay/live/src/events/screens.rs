@@ -83,25 +83,11 @@ pub(super) fn by_name(
 
     for entry in directed {
         if let Some(seen) = screens.get_mut(&entry.name)
-            && let Some((condition, reason)) = of_directed(entry, seen.condition)
+            && entry.state == ScreenState::Wrong
         {
-            seen.condition = condition;
-            seen.reason = reason;
+            seen.condition = Condition::Wrong;
+            seen.reason = entry.missing.clone().unwrap_or_default();
         }
     }
     screens
-}
-
-/// How a screen is because it was told what to show, where that differs from what its pictures say: one that shows something
-/// else is wrong, and one that shows the text or the still picture that it was told to is not blind.
-fn of_directed(entry: &ScreenEntry, pictures: Condition) -> Option<(Condition, String)> {
-    let direction = entry.direction.as_ref()?;
-    let by_word = direction.frozen || !direction.card.is_empty();
-    match entry.state {
-        ScreenState::Wrong => Some((Condition::Wrong, entry.missing.clone().unwrap_or_default())),
-        ScreenState::Showing if by_word && pictures == Condition::Blind => {
-            Some((Condition::Unverified, String::new()))
-        }
-        _ => None,
-    }
 }

@@ -349,7 +349,9 @@ fn a_screen_that_shows_the_card_it_was_told_to_is_not_blind_and_one_that_does_no
         card: "closed".to_owned(),
         ..Direction::default()
     };
-    rig.viewers = vec![viewer("hall", Some(Health::Blind))];
+    let mut told = viewer("hall", Some(Health::Blind));
+    told.report.set_not_shown(NotShown::Directed);
+    rig.viewers = vec![told];
     rig.screens = vec![ScreenEntry {
         name: "hall".to_owned(),
         state: ScreenState::Showing,

@@ -29,6 +29,7 @@ fn said(client: u64, numbers: std::ops::Range<u64>) -> ClientDetections {
             ..Detections::default()
         },
         knows_clocks: false,
+        screen: None,
         left: false,
     }
 }

@@ -6,6 +6,7 @@ use fanlight_proto::limits::{MAX_DIRECTION_VERSION, SCREEN_REPORTS_PER_SECOND};
 use fanlight_proto::message::{Direction, Notice, ScreenReport};
 
 use super::*;
+use crate::engine::client_screens::ScreenKey;
 use crate::engine::screens::{
     AWAY_KEPT, DIRECTED_KEPT, MAX_SCREENS, MAX_SESSIONS, Screens, WRONG_AFTER,
 };
@@ -119,6 +120,7 @@ impl Player {
             }
             if let Some(notice) = &direct.notice {
                 self.report.notice = notice.id;
+                self.report.popup.clone_from(&notice.stream);
             }
         }
     }
@@ -265,6 +267,59 @@ fn a_screen_that_does_something_else_for_two_seconds_is_wrong() {
 }
 
 #[test]
+fn a_popup_of_whichever_relay_is_not_wrong_while_it_lasts() {
+    let mut rig = Rig::with_two_streams();
+    let mut player = rig.player(1, "cam1", 7);
+    let mut other = rig.player(2, "cam2", 7);
+    rig.report(&player);
+    let told = rig.direct(to_show(&["cam1"]));
+    player.obey(&told);
+    player.show(10);
+    rig.report(&player);
+    assert_eq!(rig.state(), ScreenState::Showing);
+
+    // This relay has given none: another one has.
+    player.report.popup = "cam2".into();
+    player.report.epoch = 0;
+    other.report = player.report.clone();
+    other.show(10);
+    rig.stay(5 * SECOND, &[&player, &other]);
+    assert_eq!(rig.state(), ScreenState::Acknowledged);
+    assert!(rig.entry().missing.unwrap().contains("a pop-up shows cam2"));
+
+    player.report.popup.clear();
+    other.report.popup.clear();
+    rig.stay(5 * SECOND, &[&player, &other]);
+    assert_eq!(rig.state(), ScreenState::Wrong);
+}
+
+#[test]
+fn to_start_anew_is_a_direction_that_is_for_the_rest_the_newest_one() {
+    let mut rig = Rig::with_two_streams();
+    let mut player = rig.player(1, "cam1", 7);
+    rig.report(&player);
+    let told = rig.direct(to_show(&["cam2"]));
+    player.obey(&told);
+    rig.report(&player);
+
+    let reload = Direction {
+        by: "somebody else".into(),
+        reload: 1,
+        ..Direction::default()
+    };
+    let numbers = [(); 2].map(|()| {
+        let told = rig.direct(reload.clone());
+        let given = told[0].direction.clone().unwrap();
+        let wanted = (vec!["cam2".to_owned()], "somebody else".to_owned());
+        assert_eq!((given.streams, given.by), wanted);
+        given.reload
+    });
+    assert!(numbers[0] != numbers[1] && !numbers.contains(&0));
+    let told = rig.direct(to_show(&["cam1"]));
+    assert_eq!(told[0].direction.as_ref().unwrap().reload, 0);
+}
+
+#[test]
 fn all_viewers_of_one_name_must_show() {
     let mut rig = Rig::with_two_streams();
     let mut players = [rig.player(1, "cam1", 7), rig.player(2, "cam2", 8)];
@@ -408,7 +463,7 @@ fn who_calls_itself_as_a_screen_does_without_a_key_of_its_own_does_not_direct_it
 fn what_a_session_with_a_key_of_its_own_was_told_the_others_of_its_name_are_told_too() {
     let mut screens = Screens::new(3);
     let now = Time::default();
-    assert!(screens.enter(now, "hall", viewer(1)));
+    assert!(screens.enter(now, "hall", ScreenKey::Viewer(viewer(1))));
     let newer = Direction {
         version: 9,
         origin: 5,
@@ -532,17 +587,17 @@ fn screens_that_are_away_give_their_places_and_those_without_a_direction_first()
     let at = |seconds| Time::default() + Duration::from_secs(seconds);
     let name = |n: usize| format!("s{n}");
     for n in 0..MAX_SCREENS {
-        assert!(screens.enter(at(1), &name(n), viewer(1)));
+        assert!(screens.enter(at(1), &name(n), ScreenKey::Viewer(viewer(1))));
     }
-    assert!(!screens.enter(at(1), "one more", viewer(1)));
+    assert!(!screens.enter(at(1), "one more", ScreenKey::Viewer(viewer(1))));
 
     for (n, second) in [(3, 2), (4, 3), (5, 4)] {
-        screens.leave(at(second), &name(n), viewer(1));
+        screens.leave(at(second), &name(n), ScreenKey::Viewer(viewer(1)));
     }
     screens
         .direct(at(5), &name(3), Direction::default())
         .unwrap();
-    assert!(screens.enter(at(6), "one more", viewer(1)));
+    assert!(screens.enter(at(6), "one more", ScreenKey::Viewer(viewer(1))));
     assert!(screens.get(&name(4)).is_none() && screens.get(&name(3)).is_some());
 
     screens.expire(at(4) + AWAY_KEPT);
@@ -551,7 +606,7 @@ fn screens_that_are_away_give_their_places_and_those_without_a_direction_first()
     assert!(screens.get(&name(3)).is_none() && screens.get(&name(6)).is_some());
 
     for n in 2..200 {
-        screens.enter(at(6), &name(6), viewer(n));
+        screens.enter(at(6), &name(6), ScreenKey::Viewer(viewer(n)));
     }
     assert_eq!(screens.sessions(&name(6)).len(), MAX_SESSIONS);
 }
@@ -671,8 +726,8 @@ fn talk(
         in_force: kept.is_some(),
         epoch: EPOCH,
         number: 10,
-        notice: 0,
         tiles: 1,
+        ..ScreenReport::default()
     };
     let alive = ToRelay::KeepAlive(id, KeepAlive::default());
     let said = rig.say(from, &alive);
@@ -703,32 +758,41 @@ fn hear<'a>(
     }
 }
 
-#[test]
-fn screens_and_relays_end_at_the_greatest_direction_whatever_was_cut_off_or_started_anew() {
-    for seed in 0..200 {
-        let mut world = World::new(seed);
-        for _ in 0..40 {
-            world.step();
-        }
+/// Random directions at two relays that are cut off from screens and start anew, and then all reach each other.
+fn storm(seed: u64) {
+    let mut world = World::new(seed);
+    for _ in 0..40 {
+        world.step();
+    }
 
-        world.ways.iter_mut().flatten().for_each(|way| way.1 = true);
-        let greatest: Vec<_> = (0..3).map(|screen| world.greatest(screen)).collect();
-        for _ in 0..30 {
-            world.pass(SECOND / 5);
-        }
+    world.ways.iter_mut().flatten().for_each(|way| way.1 = true);
+    let greatest: Vec<_> = (0..3).map(|screen| world.greatest(screen)).collect();
+    for _ in 0..30 {
+        world.pass(SECOND / 5);
+    }
 
-        for (screen, greatest) in greatest.into_iter().enumerate() {
-            let (name, kept) = &world.screens[screen];
-            let kept = kept.as_ref().map(Direction::stamp).unwrap_or_default();
-            assert_eq!(kept, greatest, "seed {seed}, screen {name}");
-            for rig in &world.relays {
-                let screens = rig.engine.status(rig.now).screens;
-                let entry = screens.iter().find(|it| it.name == *name).unwrap();
-                let known = entry.direction.as_ref().map(|it| it.stamp());
-                assert_eq!(known.unwrap_or_default(), greatest, "seed {seed}, {name}");
-                let done = [ScreenState::Own, ScreenState::Showing];
-                assert!(done.contains(&entry.state), "seed {seed}: {entry:?}");
-            }
+    for (screen, greatest) in greatest.into_iter().enumerate() {
+        let (name, kept) = &world.screens[screen];
+        let kept = kept.as_ref().map(Direction::stamp).unwrap_or_default();
+        assert_eq!(kept, greatest, "seed {seed}, screen {name}");
+        for rig in &world.relays {
+            let screens = rig.engine.status(rig.now).screens;
+            let entry = screens.iter().find(|it| it.name == *name).unwrap();
+            let known = entry.direction.as_ref().map(|it| it.stamp());
+            assert_eq!(known.unwrap_or_default(), greatest, "seed {seed}, {name}");
+            let done = [ScreenState::Own, ScreenState::Showing];
+            assert!(done.contains(&entry.state), "seed {seed}: {entry:?}");
         }
     }
+}
+
+#[test]
+fn screens_and_relays_end_at_the_greatest_direction_whatever_was_cut_off_or_started_anew() {
+    (0..200).for_each(storm);
+}
+
+#[test]
+#[ignore = "./dev promises"]
+fn screens_and_relays_end_at_the_greatest_direction_in_10_000_storms() {
+    (200..10_200).for_each(storm);
 }

@@ -96,6 +96,9 @@ impl VerificationState {
         }
 
         let stream = &self.streams[key.stream.0];
+        if viewer.is_directed() {
+            return Some(ScreenHealth::Unmeasured("it was told to show no picture"));
+        }
         if stream.state == State::Live
             && let Some(reason) = viewer.shows_nothing(&stream.truths)
         {

@@ -117,7 +117,7 @@ fn a_direction_comes_out_and_is_answered_each_time_that_it_comes() {
         in_force: true,
         notice: 8,
         tiles: 1,
-        shown: None,
+        ..ScreenState::default()
     });
     world.run_until(ms(1100));
     let told = reports(&mut world);

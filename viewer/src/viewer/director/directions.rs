@@ -221,6 +221,7 @@ impl Directions {
                 && self.noticed_stream().is_none(),
             streams: self.streams(),
             since: self.since,
+            overlay: direction.map_or(0, |direction| direction.overlay),
         }
     }
 
@@ -233,6 +234,7 @@ impl Directions {
             shown: None,
             notice: self.noticed.back().copied().unwrap_or_default(),
             tiles: u32::try_from(self.streams().len()).unwrap_or(u32::MAX),
+            popup: self.noticed_stream(),
         }
     }
 
