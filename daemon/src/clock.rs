@@ -23,6 +23,12 @@ pub fn wall_offset_ns() -> i64 {
     wall - (before + (after - before) / 2)
 }
 
+/// Milliseconds since 1970 in UTC: for people, and for the order of what people say.
+#[must_use]
+pub fn unix_millis() -> u64 {
+    u64::try_from(nanos(clock_gettime(ClockId::Realtime)) / 1_000_000).unwrap_or(0)
+}
+
 /// Names the origin of [`now`]: two programs with the same number may compare their times. It differs between hosts,
 /// boots and time namespaces, and is never 0. When the host does not say which boot this is, it is random.
 #[must_use]

@@ -233,6 +233,58 @@ fn streams_and_screens_are_discovered_and_their_states_are_told() {
 }
 
 #[test]
+fn a_screen_shows_what_is_chosen_at_the_broker_if_the_relay_allows_that() {
+    let env = TestEnv::new();
+    let Some(broker) = Broker::start(&env, "allow_anonymous true") else {
+        return;
+    };
+    let reader = broker.reader(&env);
+    let _source = source(&env);
+    let plain = relay(&env, &broker.url(), "");
+    let screen = env.viewer(env.relay_address(0), "cam").flag("name", "wall");
+    let screen = screen
+        .flag("state-dir", env.path("state"))
+        .flags("--directed");
+    let _screen = screen.start();
+    let (config, topic) = (
+        "homeassistant/device/box/screen-wall/config",
+        "fanlight/box/screen-wall/direct",
+    );
+    let has_choice = |text: &str| text.contains(topic);
+    reader.wait(0, config, |text| (!has_choice(text)).then_some(()));
+    assert!(
+        broker.program.log().matching(0, "+/direct").is_empty(),
+        "it does not listen"
+    );
+    plain.stop();
+
+    let mark = reader.mark();
+    let relay = relay(
+        &env,
+        &broker.url(),
+        "--mqtt-directs --mqtt-page http://box.lan:8080",
+    );
+    reader.wait(mark, config, |text| has_choice(text).then_some(()));
+    reader.wait_state(mark, "screen-wall", "unverified");
+    let newest = reader.newest(0);
+    home_assistant::check(config, &newest[config], &newest);
+    let wait_directed = |what: &str| {
+        reader.wait(mark, "fanlight/box/screen-wall/state", |text| {
+            let told: Value = serde_json::from_str(text).ok()?;
+            (told["directed"] == what).then_some(())
+        });
+    };
+    for what in ["cam", "own settings"] {
+        broker.publish(topic, what);
+        wait_directed(what);
+    }
+    let row = Site::of(&relay).get("/api/screens").json()["screens"][0].clone();
+    assert_eq!(row["direction"]["by"], "MQTT", "{row}");
+    broker.publish(topic, "none");
+    relay.says(&["WARN", "the relay has no stream \"none\""]);
+}
+
+#[test]
 fn a_relay_that_dies_is_offline_by_its_last_will() {
     let env = TestEnv::new();
     let Some(broker) = Broker::start(&env, "allow_anonymous true") else {

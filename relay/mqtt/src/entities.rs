@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use fanlight_live::events::{Condition, KEPT, Monitor, Screen, Watched};
-use fanlight_live::{ListedStream, StreamTable};
+use fanlight_live::{EngineStatus, ListedStream, StreamTable};
 use fanlight_proto::clock::Time;
 use serde_json::{Value, json};
 
@@ -22,6 +22,9 @@ const MAX_ORPHANS: usize = 512;
 
 /// Longest text that Home Assistant takes as a state.
 const MAX_TEXT: usize = 255;
+
+/// By this word a screen goes by its own settings.
+pub(crate) const OWN: &str = "own settings";
 
 /// All that is told.
 #[derive(Debug)]
@@ -66,9 +69,13 @@ impl Entities {
     /// Looks at the table and retains what there is to tell.
     pub(crate) fn look(&mut self, table: &StreamTable, now: Time, retained: &mut RetainedMessages) {
         self.monitor.look(table, now);
+        let choices = choices(table, now);
+        let status = table.status();
         let mut present = BTreeSet::new();
         for (object, name, kind, state) in self.objects(table, now) {
-            self.describe(&object, &name, kind, retained);
+            let takes = kind == Kind::Screen && status.screen(&name).is_some();
+            let choices = if takes { &choices[..] } else { &[] };
+            self.describe(&object, &name, (kind, choices), retained);
             self.tell(&object, state, now, retained);
             self.orphans.remove(&object);
             present.insert(object);
@@ -110,7 +117,7 @@ impl Entities {
                 object_id("screen", name),
                 name.clone(),
                 Kind::Screen,
-                screen_state(screen),
+                screen_state(screen, name, &table.status()),
             )
         });
         let name = format!("Fanlight {}", self.topics.id);
@@ -126,12 +133,20 @@ impl Entities {
             .collect()
     }
 
-    fn describe(&self, object: &str, name: &str, kind: Kind, retained: &mut RetainedMessages) {
-        let Some(topic) = self
-            .topics
-            .config(object)
-            .filter(|topic| !retained.has(topic))
-        else {
+    /// The screen that is called `object` in topics.
+    pub(crate) fn screen(&self, object: &str) -> Option<&String> {
+        let mut screens = self.monitor.screens().map(|(name, _)| name);
+        screens.find(|name| object_id("screen", name) == object)
+    }
+
+    fn describe(
+        &self,
+        object: &str,
+        name: &str,
+        (kind, choices): (Kind, &[String]),
+        retained: &mut RetainedMessages,
+    ) {
+        let Some(topic) = self.topics.config(object) else {
             return;
         };
 
@@ -140,6 +155,7 @@ impl Entities {
             name,
             kind,
             page: self.page.as_deref(),
+            choices,
         };
         retained.put(topic, device.config(&self.topics).to_string());
     }
@@ -210,7 +226,25 @@ fn stream_state(stream: &Watched<ListedStream>) -> State {
     }
 }
 
-fn screen_state(screen: &Watched<Screen>) -> State {
+/// What a screen may be told to show.
+fn choices(table: &StreamTable, now: Time) -> Vec<String> {
+    let listed = table.list(now);
+    let is_canary = |name: &str| listed.iter().any(|other| other.canary == name);
+    let names = listed.iter().map(|listed| listed.entry.name.to_string());
+    let names = names.filter(|name| !is_canary(name));
+    std::iter::once(OWN.to_owned()).chain(names).collect()
+}
+
+/// What a screen was told to show, as far as a list of streams has that.
+fn directed(name: &str, status: &EngineStatus) -> Option<String> {
+    let direction = status.screen(name)?.direction.as_deref();
+    match direction {
+        Some(direction) if !direction.is_release() => Some(direction.streams.join(", ")),
+        _ => Some(OWN.to_owned()),
+    }
+}
+
+fn screen_state(screen: &Watched<Screen>, name: &str, status: &EngineStatus) -> State {
     let names: Vec<_> = screen
         .last
         .streams
@@ -230,6 +264,7 @@ fn screen_state(screen: &Watched<Screen>) -> State {
             "problem": screen.condition.is_problem(),
             "reason": screen.reason,
             "stream": stream,
+            "directed": directed(name, status),
         }),
         figures: json!({ "age_ms": age_us.map(millis) }),
     }

@@ -25,6 +25,7 @@ pub fn mqtt(bytes: &[u8]) {
         discovery,
         page: None,
         pictures: None,
+        directs: false,
     });
 
     let mut input = BytesMut::from(bytes);

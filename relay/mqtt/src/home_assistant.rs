@@ -15,6 +15,8 @@ pub(crate) struct Device<'a> {
     pub(crate) name: &'a str,
     pub(crate) kind: Kind,
     pub(crate) page: Option<&'a str>,
+    /// What a screen may be told to show; none: nothing.
+    pub(crate) choices: &'a [String],
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -95,18 +97,41 @@ impl Device<'_> {
                 }
                 components
             }
-            Kind::Screen => vec![
-                ("state", state(topics, self.object, &SCREEN_CONDITIONS)),
-                ("problem", problem()),
-                ("connected", connected()),
-                (
-                    "stream",
-                    json!({ "platform": "sensor", "name": "Shows", "value_template": "{{ value_json.stream }}" }),
-                ),
-                ("age", age()),
-            ],
+            Kind::Screen => {
+                let mut components = screen(topics, self.object);
+                if let Some(topic) = topics.direct(self.object)
+                    && !self.choices.is_empty()
+                {
+                    components.push(("direct", choice(&topic, self.choices)));
+                }
+                components
+            }
         }
     }
+}
+
+fn screen(topics: &Topics, object: &str) -> Vec<(&'static str, Value)> {
+    vec![
+        ("state", state(topics, object, &SCREEN_CONDITIONS)),
+        ("problem", problem()),
+        ("connected", connected()),
+        (
+            "stream",
+            json!({ "platform": "sensor", "name": "Shows", "value_template": "{{ value_json.stream }}" }),
+        ),
+        ("age", age()),
+    ]
+}
+
+/// What a screen is to show, to be chosen of a list.
+fn choice(topic: &str, choices: &[String]) -> Value {
+    json!({
+        "platform": "select",
+        "name": "Show",
+        "command_topic": topic,
+        "options": choices,
+        "value_template": "{{ value_json.directed }}",
+    })
 }
 
 impl Kind {

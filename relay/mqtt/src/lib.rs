@@ -62,6 +62,8 @@ pub struct Settings {
     pub page: Option<String>,
     /// How often a picture of each stream is published; none: never.
     pub pictures: Option<Duration>,
+    /// Whether who may publish at the broker may say what screens show.
+    pub directs: bool,
 }
 
 /// Why there is no MQTT.

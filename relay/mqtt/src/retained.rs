@@ -35,10 +35,6 @@ impl RetainedMessages {
         self.wait(topic);
     }
 
-    pub(crate) fn has(&self, topic: &str) -> bool {
-        self.messages.contains_key(topic)
-    }
-
     /// All is to be published: on a new connection, or because somebody has come who knows nothing.
     pub(crate) fn publish_all(&mut self) {
         self.connected = true;

@@ -5,13 +5,14 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use fanlight_daemon::{Shutdown, clock};
-use fanlight_live::StreamTable;
 use fanlight_live::events::LOOK_INTERVAL;
+use fanlight_live::{ScreenOrder, StreamTable};
+use fanlight_proto::message::Direction;
 use rumqttc::mqttbytes::v4::{Packet, Publish};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::entities::Entities;
+use crate::entities::{Entities, OWN};
 use crate::link::{Link, LinkError, PING_INTERVAL};
 use crate::pictures::Pictures;
 use crate::retained::RetainedMessages;
@@ -173,8 +174,43 @@ async fn converse(shared: &Shared<'_>, link: &mut Link) -> Result<Infallible, Li
     }
 }
 
+/// Has a screen show the stream that somebody has named, or go by its own settings.
+fn direct(shared: &Shared<'_>, object: &str, message: &Publish) {
+    let entities = shared.entities.borrow();
+    let screen = entities.screen(object).cloned();
+    let word = std::str::from_utf8(&message.payload).unwrap_or_default();
+    // What the broker has kept was said long ago.
+    let Some(screen) = screen.filter(|_| !message.retain && !word.is_empty()) else {
+        return;
+    };
+
+    let streams = (word != OWN).then(|| word.to_owned());
+    let direction = Direction {
+        given_ms: clock::unix_millis(),
+        by: "MQTT".to_owned(),
+        streams: streams.into_iter().collect(),
+        ..Direction::default()
+    };
+    let (answer, answered) = oneshot::channel();
+    shared.table.put_order(ScreenOrder::Direct {
+        screen: screen.clone(),
+        direction,
+        answer,
+    });
+    tokio::spawn(async move {
+        if let Ok(Err(error)) = answered.await {
+            tracing::warn!(screen, "mqtt: the screen is not directed: {error}");
+        }
+    });
+}
+
 /// Takes what somebody published; whether Home Assistant says that it has started.
 fn take(shared: &Shared<'_>, message: &Publish) -> bool {
+    if let Some(object) = shared.topics.directed(&message.topic) {
+        direct(shared, object, message);
+        return false;
+    }
+
     if let Some(object) = shared.topics.described(&message.topic)
         && !message.payload.is_empty()
     {

@@ -9,6 +9,7 @@ pub(crate) struct Topics {
     base: String,
     pub(crate) id: String,
     discovery: Option<String>,
+    directs: bool,
 }
 
 impl Topics {
@@ -20,6 +21,7 @@ impl Topics {
             base: format!("{}/{}", settings.prefix, settings.id),
             id: settings.id.clone(),
             discovery: settings.discovery.as_ref().map(ToString::to_string),
+            directs: settings.directs,
         }
     }
 
@@ -47,10 +49,22 @@ impl Topics {
         Some(format!("{discovery}/device/{}/{object}/config", self.id))
     }
 
-    /// What the relay wants to hear: that Home Assistant has started, and what it was told of this relay.
+    /// Where somebody says what a screen is to show, if that is to be heard.
+    pub(crate) fn direct(&self, object: &str) -> Option<String> {
+        self.directs.then(|| self.of(object, "direct"))
+    }
+
+    /// What the relay wants to hear: that Home Assistant has started, what it was told of this relay, and what screens are to
+    /// show.
     pub(crate) fn subscriptions(&self) -> Vec<String> {
-        let configs = self.config("+");
-        self.birth().into_iter().chain(configs).collect()
+        let all = [self.birth(), self.config("+"), self.direct("+")];
+        all.into_iter().flatten().collect()
+    }
+
+    /// The screen that is directed by this topic.
+    pub(crate) fn directed<'a>(&self, topic: &'a str) -> Option<&'a str> {
+        let rest = topic.strip_prefix(&self.base)?.strip_prefix('/')?;
+        rest.strip_suffix("/direct").filter(|_| self.directs)
     }
 
     /// Where Home Assistant says that it has started.

@@ -1,5 +1,5 @@
 //! Home Assistant's documented form of device discovery (www.home-assistant.io/integrations/mqtt, and the pages of the
-//! platforms sensor.mqtt, binary_sensor.mqtt and camera.mqtt): which fields there are, and which must be there.
+//! platforms sensor.mqtt, binary_sensor.mqtt, select.mqtt and camera.mqtt): which fields there are, and which must be there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +23,9 @@ const SENSOR: &str = "device_class expire_after force_update last_reset_value_te
     suggested_display_precision state_class state_topic unit_of_measurement value_template";
 
 const BINARY_SENSOR: &str = "device_class expire_after force_update off_delay payload_off payload_on state_topic value_template";
+
+const SELECT: &str =
+    "command_topic* options* command_template optimistic retain state_topic value_template";
 
 const CAMERA: &str = "topic* image_encoding";
 
@@ -70,6 +73,7 @@ pub(super) fn check(topic: &str, payload: &str, published: &BTreeMap<String, Str
             "sensor" => SENSOR,
             "binary_sensor" => BINARY_SENSOR,
             "camera" => CAMERA,
+            "select" => SELECT,
             other => panic!("no platform {other}"),
         };
         let component = fields(component, &format!("{ENTITY} {own}"));
@@ -97,6 +101,13 @@ fn check_values(
     let value = state
         .get(field)
         .unwrap_or_else(|| panic!("{template} of {state}"));
+    if platform == "select" {
+        return assert!(
+            component["options"].as_array().unwrap().contains(value),
+            "{value}"
+        );
+    }
+
     let class = component.get("device_class").and_then(Value::as_str);
     match class {
         // Neither a unit nor a class of states goes with it, and the state is one of the options.

@@ -14,6 +14,7 @@ fn settings() -> Settings {
         discovery: "homeassistant".parse().ok(),
         page: None,
         pictures: None,
+        directs: false,
     }
 }
 
