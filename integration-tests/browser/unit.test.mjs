@@ -9,7 +9,7 @@ import { Figures } from "./page/figures.js";
 import { GAP, GRIDS, arrange, place } from "./page/layout.js";
 import { Series } from "./page/plot.js";
 import { share } from "./page/rates.js";
-import { description, origin } from "./page/screens.js";
+import { description, origin, site } from "./page/screens.js";
 import { capturedAt } from "./page/video.js";
 import { pictureIn } from "./page/wire.js";
 import { duration, liveFor, missing, nextTry, rate, trouble } from "./page/words.js";
@@ -209,6 +209,13 @@ test("who gave a direction is told where there is one", () => {
   assert.equal(origin(screen()), "");
   assert.match(origin(screen({ direction: told() })), /^by admin, /);
   assert.match(origin(screen({ direction: told({ by: "" }) })), /^by somebody, /);
+});
+
+test("of several relays one reads which does not answer", () => {
+  const relay = (name, problem = null) => ({ name, url: null, reachable: problem === null, problem });
+  assert.equal(site([relay("left")]), "");
+  assert.equal(site([relay("left"), relay("right")]), "2 relays.");
+  assert.equal(site([relay("left"), relay("right", "timed out")]), "2 relays, of which right does not answer (timed out).");
 });
 
 test("the views beside the panes stand in the address", () => {

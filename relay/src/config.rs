@@ -18,6 +18,8 @@ use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_STREAMS, MAX_VIEWERS, SOURCE_S
 use fanlight_proto::message::StreamName;
 
 use fanlight_http::Readiness;
+use fanlight_http::client::RelayAddress;
+use fanlight_http::site::Peers;
 pub use fanlight_live::access::AccessMode as HttpAccess;
 use fanlight_live::access::TokenFiles;
 use fanlight_live::ledger::SESSIONS_PER_KEY;
@@ -131,6 +133,18 @@ pub struct Config {
     /// The file of scenes, which are sets of directions for screens that administrators make and apply (/api/scenes). Relays
     /// may share it: it is read again when it changes. Unset: scenes.json in the state directory of the service.
     pub http_scenes: Option<PathBuf>,
+    /// The other relays of the site, as http://HOST:PORT or https://HOST: /api/site, the page and `status` show what all of them
+    /// know, and administrators of this relay direct the screens of all.
+    pub http_peers: Vec<RelayAddress>,
+    /// The file of the token that lets this relay in there, an administrator's for directing: a path, or credential:NAME.
+    pub http_peer_token: Option<KeyPath>,
+    /// For https:// peers, the file of the authorities that may have signed their certificates, in PEM. Unset: those of this
+    /// host.
+    pub http_peer_ca_file: Option<PathBuf>,
+    /// For so many seconds it is kept, in memory, what each screen showed, with a picture a second, for administrators
+    /// (/api/screens/NAME/history): who is in the pictures may have a right to know. 0: not at all.
+    #[arg(default_value_t = 0)]
+    pub http_history_s: u64,
     /// Origins beside our own whose pages may use this relay, as https://host or https://host:port.
     pub http_origins: Vec<String>,
     /// Names of this host for browsers, such as cams.lan, beside the host's own, that with .local, localhost and its addresses:
@@ -190,6 +204,9 @@ pub struct Config {
     /// the topic at the broker sees it. 0: never.
     #[arg(default_value_t = 0)]
     pub mqtt_picture_s: u64,
+    /// Whether who may publish at the broker may say what screens show: Home Assistant then has a list of the streams for each
+    /// screen that takes directions.
+    pub mqtt_directs: bool,
     /// A command, with its arguments, that is run when a stream or screen gets a problem and when it loses it: the event is on its
     /// standard input as JSON. Four run at a time, for 10 s at most. When empty, none is run.
     pub event_command: Vec<String>,
@@ -278,6 +295,13 @@ impl Config {
                 .http_scenes
                 .clone()
                 .or_else(|| Some(state_dir()?.join("scenes.json"))),
+            name: self.name(),
+            peers: Peers {
+                addresses: self.http_peers.clone(),
+                token: self.http_peer_token.clone(),
+                ca_file: self.http_peer_ca_file.clone(),
+            },
+            history: (self.http_history_s > 0).then(|| Duration::from_secs(self.http_history_s)),
             state_dir: state_dir(),
         })
     }
@@ -308,6 +332,7 @@ impl Config {
             discovery: self.mqtt_discovery.parse().ok(),
             page: self.mqtt_page.clone(),
             pictures: (seconds > 0).then(|| Duration::from_secs(seconds)),
+            directs: self.mqtt_directs,
         })
     }
 

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
+use fanlight_http::site::screen_path;
 use fanlight_proto::message::StreamName;
 use serde_json::{Map, Value, json};
 
@@ -29,9 +30,15 @@ pub struct Direct {
     /// Show this text instead of a picture
     #[arg(long, value_name = "TEXT")]
     card: Option<String>,
+    /// How much to draw over pictures
+    #[arg(long, value_name = "HOW")]
+    overlay: Option<Overlay>,
     /// Leave the screen to its own settings
-    #[arg(long, conflicts_with_all = ["streams", "freeze", "card"])]
+    #[arg(long, conflicts_with_all = ["streams", "freeze", "card", "overlay"])]
     release: bool,
+    /// Start its viewer anew, by its settings as they are then; what it was told stays
+    #[arg(long, conflicts_with_all = DIRECTION)]
+    reload: bool,
     /// Wait so long until the screen has proved that it does so, and fail if it does not
     #[arg(long, value_name = "TIME", conflicts_with_all = ["identify", "popup_stream", "popup_text"])]
     wait: Option<humantime::Duration>,
@@ -50,17 +57,35 @@ pub struct Direct {
 }
 
 /// What is kept, and not for a while.
-const DIRECTION: [&str; 4] = ["streams", "freeze", "card", "release"];
+const DIRECTION: [&str; 5] = ["streams", "freeze", "card", "overlay", "release"];
+
+/// How much is drawn over pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Overlay {
+    /// Nothing
+    None,
+    /// Stream, state and age in short
+    Caption,
+    /// Also figures
+    Figures,
+    /// Also statistics
+    Statistics,
+}
+
+fanlight_daemon::display_choice!(Overlay);
 
 impl Direct {
     /// Says why it asks for nothing.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
-        let lasts = !self.streams.is_empty() || self.freeze || self.card.is_some() || self.release;
+        let words = self.card.is_some() || self.overlay.is_some();
+        let lasts = !self.streams.is_empty() || self.freeze || words || self.release;
         let passes =
             self.identify.is_some() || self.popup_stream.is_some() || self.popup_text.is_some();
+        let passes = passes || self.reload;
         if !lasts && !passes {
             bail!(
-                "say what the screen is to do: --stream, --card, --freeze, --release, --identify, --popup-stream or --popup-text"
+                "say what the screen is to do: --stream, --card, --freeze, --overlay, --release, --reload, --identify, --popup-stream or \
+                 --popup-text"
             );
         }
         Ok(())
@@ -68,7 +93,7 @@ impl Direct {
 
     /// Address and body of the request.
     fn request(&self) -> (&'static str, String, Value) {
-        let path = format!("/api/screens/{}", encoded(&self.name));
+        let path = screen_path(&self.name);
         if let Some(length) = self.identify {
             let body = json!({ "seconds": length.as_secs_f64() });
             return ("POST", format!("{path}/identify"), body);
@@ -87,17 +112,23 @@ impl Direct {
             return ("POST", format!("{path}/popup"), body.into());
         }
 
+        let wait = self
+            .wait
+            .map(|wait| format!("?wait_ms={}", wait.as_millis()))
+            .unwrap_or_default();
+        if self.reload {
+            return ("POST", format!("{path}/reload{wait}"), json!({}));
+        }
+
         let streams: Vec<_> = self.streams.iter().map(StreamName::as_str).collect();
         let body = json!({
             "streams": streams,
             "cycle_s": self.cycle.map(|cycle| cycle.as_secs_f64()),
             "frozen": self.freeze,
             "card": self.card,
+            "overlay": self.overlay.map(|overlay| overlay.to_string()),
         });
-        let wait = self
-            .wait
-            .map(|wait| format!("?wait_ms={}", wait.as_millis()));
-        ("PUT", path + &wait.unwrap_or_default(), body)
+        ("PUT", path + &wait, body)
     }
 }
 
@@ -115,13 +146,95 @@ pub(crate) fn direct(config: &Config, direct: &Direct) -> anyhow::Result<ExitCod
 /// Lists the screens of the relay of these settings.
 pub(crate) fn screens(config: &Config) -> anyhow::Result<ExitCode> {
     let answer = ask(config, "GET", "/api/screens", "", Duration::ZERO)?;
-    let rows = answer["screens"].as_array().map_or(&[][..], Vec::as_slice);
-    let head = ["SCREEN", "STATE", "TOLD TO SHOW", "SHOWS", "TOLD BY"].map(str::to_owned);
-    let rows: Vec<_> = std::iter::once(head)
-        .chain(rows.iter().map(cells))
-        .collect();
+    let head = ["SCREEN", "STATE", "TOLD TO SHOW", "SHOWS", "TOLD BY"];
+    let rows = rows(&answer["screens"], head, cells);
     write!(io::stdout(), "{}", table(&rows))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Tells all cameras, relays and screens of the site of the relay of these settings.
+pub(crate) fn status(config: &Config, as_json: bool) -> anyhow::Result<ExitCode> {
+    let site = ask(config, "GET", "/api/site", "", Duration::ZERO)?;
+    if as_json {
+        writeln!(io::stdout(), "{site:#}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+
+    write!(io::stdout(), "{}", site_tables(&site))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn site_tables(site: &Value) -> String {
+    let relay = |row: &Value| {
+        let state = match row["problem"].as_str() {
+            Some(problem) => format!("no answer: {}", problem.escape_debug()),
+            None => "reachable".to_owned(),
+        };
+        [text(&row["name"]), text(&row["url"]), state]
+    };
+    let camera = |row: &Value| {
+        let gone = row["source_gone"] == true;
+        let state = if gone {
+            "gone".to_owned()
+        } else {
+            text(&row["state"])
+        };
+        let watch = ["viewers", "clients"].map(|key| row[key].as_u64().unwrap_or_default());
+        let watch = watch.iter().sum::<u64>().to_string();
+        let relays = names(&row["relays"], |relay| relay);
+        [
+            text(&row["name"]),
+            state,
+            row["fps"].to_string(),
+            watch,
+            relays,
+        ]
+    };
+    let screen = |row: &Value| {
+        let [name, state, told, shows, by] = cells(row);
+        let relays = names(&row["relays"], |relay| relay);
+        [name, state, told, shows, by, relays]
+    };
+
+    let relays = rows(&site["relays"], ["RELAY", "ADDRESS", "STATE"], relay);
+    let cameras = ["CAMERA", "STATE", "FPS", "WATCHED BY", "RELAYS"];
+    let cameras = rows(&site["cameras"], cameras, camera);
+    let screens = [
+        "SCREEN",
+        "STATE",
+        "TOLD TO SHOW",
+        "SHOWS",
+        "TOLD BY",
+        "RELAYS",
+    ];
+    let screens = rows(&site["screens"], screens, screen);
+    format!(
+        "{}\n{}\n{}",
+        table(&relays),
+        table(&cameras),
+        table(&screens)
+    )
+}
+
+/// A head, and a row for each of the list.
+fn rows<const N: usize>(
+    list: &Value,
+    head: [&str; N],
+    cells: impl Fn(&Value) -> [String; N],
+) -> Vec<[String; N]> {
+    let rows = list.as_array().into_iter().flatten().map(cells);
+    std::iter::once(head.map(str::to_owned))
+        .chain(rows)
+        .collect()
+}
+
+/// What is printed must not steer a terminal.
+fn text(value: &Value) -> String {
+    value
+        .as_str()
+        .unwrap_or_default()
+        .escape_debug()
+        .to_string()
 }
 
 /// What the relay answers to a request by its administrator.
@@ -157,18 +270,7 @@ pub(crate) fn ask(
     Ok(body)
 }
 
-/// A part of a path, of which only letters, digits, `-`, `.`, `_` and `~` stand for themselves (RFC 3986, section 2.3).
-pub(crate) fn encoded(part: &str) -> String {
-    let byte = |byte: u8| match byte {
-        b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-        byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
-        byte => format!("%{byte:02X}"),
-    };
-    part.bytes().map(byte).collect()
-}
-
 fn cells(screen: &Value) -> [String; 5] {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let direction = &screen["direction"];
     let mut told = names(&direction["streams"], |stream| stream);
     if let Some(card) = direction["card"].as_str() {
@@ -178,27 +280,27 @@ fn cells(screen: &Value) -> [String; 5] {
     }
 
     [
-        text(&screen["name"]).escape_debug().to_string(),
+        text(&screen["name"]),
         text(&screen["state"]),
         told.trim().to_owned(),
         names(&screen["showing"], |shown| &shown["stream"]),
-        text(&direction["by"]).escape_debug().to_string(),
+        text(&direction["by"]),
     ]
 }
 
 fn names(list: &Value, name: impl Fn(&Value) -> &Value) -> String {
     let list = list.as_array().into_iter().flatten();
     let names: Vec<_> = list.filter_map(|item| name(item).as_str()).collect();
-    names.join(",")
+    names.join(",").escape_debug().to_string()
 }
 
 /// Rows with their columns one below the other; an empty cell is a dash.
-fn table(rows: &[[String; 5]]) -> String {
+fn table<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |at: usize| rows.iter().map(|row| row[at].chars().count()).max();
-    let widths: [_; 5] = std::array::from_fn(|at| width(at).unwrap_or(0).max(1));
-    let line = |row: &[String; 5]| {
+    let widths: [_; N] = std::array::from_fn(|at| width(at).unwrap_or(0).max(1));
+    let line = |row: &[String; N]| {
         let cell = |at: usize| if row[at].is_empty() { "-" } else { &row[at] };
-        let cells: Vec<_> = (0..5)
+        let cells: Vec<_> = (0..N)
             .map(|at| format!("{:1$}", cell(at), widths[at]))
             .collect();
         format!("{}\n", cells.join("  ").trim_end())
@@ -209,12 +311,6 @@ fn table(rows: &[[String; 5]]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn any_name_of_a_screen_fits_a_path() {
-        assert_eq!(encoded("lobby-left"), "lobby-left");
-        assert_eq!(encoded("Küche 2/ä?"), "K%C3%BCche%202%2F%C3%A4%3F");
-    }
 
     #[test]
     fn the_list_of_screens_has_a_dash_where_there_is_nothing() {
@@ -230,6 +326,30 @@ mod tests {
             text,
             "lobby  showing     cam1,cam2 (paused)  cam1  admin at ::1\n\
              bar    undirected  -                   -     -\n"
+        );
+    }
+
+    #[test]
+    fn a_site_has_a_row_for_each_relay_camera_and_screen_and_no_word_steers_the_terminal() {
+        let site = json!({
+            "relays": [
+                { "name": "left 5004", "url": null, "problem": null },
+                { "name": "http://right:80", "url": "http://right:80", "problem": "\u{1b}[2J" },
+            ],
+            "cameras": [{ "name": "cam1", "state": "live", "fps": 30.0, "viewers": 2, "clients": 1, "relays": ["left 5004"] }],
+            "screens": [{ "name": "lobby", "state": "away", "direction": null, "showing": [], "relays": [] }],
+        });
+        assert_eq!(
+            site_tables(&site),
+            "RELAY            ADDRESS          STATE\n\
+             left 5004        -                reachable\n\
+             http://right:80  http://right:80  no answer: \\u{1b}[2J\n\
+             \n\
+             CAMERA  STATE  FPS   WATCHED BY  RELAYS\n\
+             cam1    live   30.0  3           left 5004\n\
+             \n\
+             SCREEN  STATE  TOLD TO SHOW  SHOWS  TOLD BY  RELAYS\n\
+             lobby   away   -             -      -        -\n"
         );
     }
 }

@@ -10,10 +10,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use fanlight_daemon::{Shutdown, clock};
-use fanlight_live::events::{Event, LOOK_INTERVAL, Monitor, Subject};
+use fanlight_live::events::{Event, LOOK_INTERVAL, Monitor};
 use fanlight_live::{OutputServer, StreamTable, start_thread};
 use rustix::process::{Pid, Signal, kill_process_group};
-use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
@@ -61,10 +60,8 @@ impl EventCommand {
         loop {
             tokio::select! {
                 _ = looks.tick() => {
-                    for event in monitor.look(table, clock::now()) {
-                        self.log(&event);
-                        waiting.push_back(self.json(&event));
-                    }
+                    let events = monitor.look(table, clock::now());
+                    waiting.extend(events.iter().map(|event| self.json(event)));
                 }
                 Some(_) = running.join_next() => {}
             }
@@ -86,31 +83,11 @@ impl EventCommand {
         }
     }
 
-    fn log(&self, event: &Event) {
-        let (name, reason) = (&event.name, &event.reason);
-        let (was, is) = (event.was.label(), event.is.label());
-        tracing::info!(kind = word(event.subject), name, was, is, reason, "event");
-    }
-
     fn json(&self, event: &Event) -> String {
-        let told = json!({
-            "relay": self.relay,
-            "kind": word(event.subject),
-            "name": event.name,
-            "state": event.is.label(),
-            "problem": event.is.is_problem(),
-            "reason": event.reason,
-            "was": event.was.label(),
-            "was_for_s": event.was_for.as_secs(),
-        });
+        let mut told = event.json();
+        told["relay"] = self.relay.as_str().into();
+        tracing::info!("event: {told}");
         format!("{told}\n")
-    }
-}
-
-const fn word(subject: Subject) -> &'static str {
-    match subject {
-        Subject::Stream => "stream",
-        Subject::Screen => "screen",
     }
 }
 

@@ -1,20 +1,17 @@
 //! Asks the relay that runs on this host over HTTP, for the commands of its program. Called by `ready`, `link` and
 //! `direct`.
 
-use std::io::{self, Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use zeroize::Zeroizing;
+pub(crate) use fanlight_http::client::Answer;
+use fanlight_http::client::{self, RelayAddress};
 
 use crate::config::Config;
 
-/// Longest that the relay may take for each step.
-const TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Most bytes of an answer that are read: that of 1024 screens with the longest directions has 2 MB.
-const MAX_ANSWER: u64 = 4 << 20;
+/// Longest that the relay may take, beside what it is asked to wait.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What is asked.
 pub(crate) struct Request<'a> {
@@ -25,13 +22,6 @@ pub(crate) struct Request<'a> {
     pub(crate) body: &'a str,
     /// How long the relay is asked to wait before it answers.
     pub(crate) wait: Duration,
-}
-
-/// What the relay says.
-pub(crate) struct Answer {
-    /// Such as 200; 0 if it is no answer of HTTP.
-    pub(crate) status: u16,
-    pub(crate) body: String,
 }
 
 /// Says why the settings do not tell whom `command` is to ask.
@@ -52,41 +42,19 @@ pub(crate) fn check(config: &Config, command: &str) -> anyhow::Result<()> {
 impl Request<'_> {
     /// Asks the relay of these settings.
     pub(crate) fn ask(&self, config: &Config) -> anyhow::Result<Answer> {
-        let address = reachable(config.http.context("`http` is not set")?);
-        let text = self.exchange(address);
-        let text = text.with_context(|| format!("no answer from http://{address}{}", self.path))?;
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-        let status = head.split(' ').nth(1).and_then(|word| word.parse().ok());
-        Ok(Answer {
-            status: status.unwrap_or(0),
-            body: body.to_owned(),
-        })
-    }
-
-    fn exchange(&self, address: SocketAddr) -> io::Result<String> {
-        let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
-        stream.set_read_timeout(Some(TIMEOUT + self.wait))?;
-        stream.set_write_timeout(Some(TIMEOUT))?;
-        let Self {
-            method,
-            path,
-            token,
-            body,
-            ..
-        } = self;
-        let shown = token.map_or_else(String::new, |token| {
-            format!("Authorization: Bearer {token}\r\n")
-        });
-        let request = Zeroizing::new(format!(
-            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{shown}\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        ));
-        stream.write_all(request.as_bytes())?;
-
-        let mut answer = Vec::new();
-        stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
-        Ok(String::from_utf8_lossy(&answer).into_owned())
+        let address = RelayAddress::plain(reachable(config.http.context("`http` is not set")?));
+        let request = client::Request {
+            method: self.method,
+            path: self.path,
+            token: self.token,
+            by: None,
+            body: self.body,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let answer = runtime.block_on(request.ask(&address, None, TIMEOUT + self.wait));
+        answer.with_context(|| format!("no answer from {address}{}", self.path))
     }
 }
 

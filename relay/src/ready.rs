@@ -1,5 +1,5 @@
 //! What the program does instead of serving: `ready`, which tells whether the relay of this host is of use, `link`, `direct`,
-//! `screens` and `scene`. All ask it over HTTP: containers have no shell and no HTTP client for their health checks.
+//! `screens`, `status` and `scene`. All ask it over HTTP: containers have no shell and no HTTP client for their health checks.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -45,6 +45,16 @@ pub enum Command {
     Direct(Box<Direct>),
     /// List the screens of the relay that runs here: what each was told to show, and what it shows
     Screens,
+    /// List all cameras, relays and screens of the site: those of the relay that runs here, and of the relays in its `http_peers`
+    ///
+    /// Asks for /api/site at the `http` of the same config file or flags, with the token in `http_admin_token`.
+    ///
+    /// Exit codes: 0 it was told; 1 the relay does not answer; 64 flags or config that cannot be used.
+    Status {
+        /// Print JSON instead of tables
+        #[arg(long)]
+        json: bool,
+    },
     /// List the scenes of the relay that runs here, or apply one: all its screens are directed at once
     ///
     /// Asks for /api/scenes at the `http` of the same config file or flags, with the token in `http_admin_token`.
@@ -61,6 +71,7 @@ impl Command {
             Self::Ready => "ready",
             Self::Link(_) => "link",
             Self::Screens => "screens",
+            Self::Status { .. } => "status",
             Self::Scene(_) => "scene",
             Self::Direct(direct) => {
                 direct.check()?;

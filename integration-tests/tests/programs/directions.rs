@@ -38,6 +38,7 @@ impl Fixture {
             .flag("http-view-token", env.path("view"))
             .flag("http-admin-token", env.path("admin"))
             .flag("http-scenes", env.path("scenes.json"))
+            .flags("--http-history-s 60")
             .ready();
         let site = Site::of(&relay);
         for stream in ["cam1", "cam2"] {
@@ -94,7 +95,7 @@ impl Fixture {
     }
 }
 
-fn token(env: &TestEnv, name: &str) -> String {
+pub(super) fn token(env: &TestEnv, name: &str) -> String {
     let path = env.path(name);
     let flags = format!("keygen token {}", path.display());
     env.program("relay").flags(&flags).ends_with(0);
@@ -211,6 +212,58 @@ fn play(
 fn obey(report: &mut ScreenReport, direction: Direction) {
     report.direction = Some(direction);
     report.in_force = true;
+}
+
+#[test]
+fn what_a_screen_showed_is_told_with_its_picture_and_to_administrators_alone() {
+    let fixture = Fixture::new();
+    let _player = fixture.player("lobby", Conduct::Obeys);
+    let path = "/api/screens/lobby/history";
+    let history = |query: &str| fixture.ask("GET", &format!("{path}{query}"), &fixture.admin, "");
+    let shows = |stream: &str| {
+        let told = fixture.put(
+            "/api/screens/lobby?wait_ms=20000",
+            &json!({ "streams": [stream] }),
+        );
+        assert_eq!(told.status, 200, "{}", told.json());
+        until("it is noted, with a picture", SOON, || {
+            let now = history("").json();
+            let is_there = now["screen"]["showing"][0]["stream"] == stream
+                && now["pictures"][0]["stream"] == stream;
+            is_there.then(|| now["at_ms"].as_u64().unwrap())
+        })
+    };
+    let then = shows("cam2");
+    shows("cam1");
+
+    let answer = history(&format!("?at={then}"));
+    let known = answer.json();
+    assert_eq!(
+        (answer.status, &known["at_ms"]),
+        (200, &json!(then)),
+        "{known}"
+    );
+    assert_eq!(known["screen"]["showing"][0]["stream"], "cam2", "{known}");
+    let changes = known["changes"].as_array().unwrap();
+    let first = &changes[0];
+    assert_eq!(
+        (&first["state"], &first["direction"]["streams"]),
+        (&json!("showing"), &json!(["cam2"]))
+    );
+    assert!(
+        changes.iter().any(|it| it["direction"].is_null()),
+        "before it was told anything"
+    );
+    let picture = history(&format!("?at={then}&picture=cam2"));
+    assert_eq!(picture.header("content-type"), "image/jpeg");
+    assert!(picture.body.starts_with(&[0xff, 0xd8]));
+
+    assert_eq!(history("?at=1").error(), "not_known");
+    let refused = fixture.ask("GET", path, &fixture.view, "");
+    assert_eq!(
+        (refused.status, refused.error().as_str()),
+        (403, "admin_needed")
+    );
 }
 
 #[test]

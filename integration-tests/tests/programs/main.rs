@@ -34,6 +34,7 @@ mod recovery;
 mod reload;
 mod rtsp;
 mod secrets;
+mod site;
 mod status;
 mod subscribe;
 mod systemd;

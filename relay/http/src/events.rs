@@ -14,9 +14,9 @@ use axum::response::Response;
 use bytes::Bytes;
 use fanlight_daemon::clock;
 use fanlight_live::access::Grant;
-use fanlight_live::events::{Event, LOOK_INTERVAL, Monitor, Subject};
+use fanlight_live::events::{LOOK_INTERVAL, Monitor};
 use hyper::body::Frame;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::body::{Chunk, StreamingBody, chunk};
@@ -39,7 +39,7 @@ pub(super) async fn follow(app: &AppState) {
         looks.tick().await;
         for event in monitor.look(app.table(), clock::now()) {
             // An error says that nobody listens.
-            let _ = app.problems.send(text("problem", &problem(&event)));
+            let _ = app.problems.send(text("problem", &event.json()));
         }
     }
 }
@@ -105,7 +105,7 @@ async fn tell(app: &AppState, sender: &mpsc::Sender<Bytes>) {
 }
 
 /// The same without what changes all the time.
-fn lasting(all: &Value) -> Value {
+pub(super) fn lasting(all: &Value) -> Value {
     let mut rows = all["screens"].clone();
     for row in rows.as_array_mut().into_iter().flatten() {
         row["asked_ms_ago"] = Value::Null;
@@ -118,22 +118,6 @@ fn lasting(all: &Value) -> Value {
         }
     }
     rows
-}
-
-fn problem(event: &Event) -> Value {
-    let kind = match event.subject {
-        Subject::Stream => "stream",
-        Subject::Screen => "screen",
-    };
-    json!({
-        "kind": kind,
-        "name": event.name,
-        "state": event.is.label(),
-        "problem": event.is.is_problem(),
-        "reason": event.reason,
-        "was": event.was.label(),
-        "was_for_s": event.was_for.as_secs(),
-    })
 }
 
 fn text(event: &str, data: &Value) -> Bytes {

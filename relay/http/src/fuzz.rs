@@ -82,6 +82,8 @@ fn app(access: AccessMode) -> Arc<AppState> {
         metrics: Metrics::new(),
         problems: tokio::sync::broadcast::Sender::new(1),
         scenes: crate::scenes::Scenes::load(None),
+        history: crate::history::History::new(None),
+        site: crate::site::Site::load(settings.peers.clone()).expect("nothing is read"),
         authorizer: Authorizer::load(settings.access, TokenFiles::default())
             .expect("no files are read"),
         settings,

@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
 use super::body::{ResponseBody, WRITE_TIMEOUT, WriteTimeout};
-use super::{AppState, SHUTDOWN_TIMEOUT, events, metrics, router};
+use super::{AppState, SHUTDOWN_TIMEOUT, events, history, metrics, router};
 
 /// A request's head must be there within this, and the next one of a kept connection must begin and end within it.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -73,7 +73,8 @@ pub(super) async fn serve(
             follower.authorizer.follow(),
             follower.authorizer.links().follow(),
             follower.scenes.follow(),
-            events::follow(&follower)
+            events::follow(&follower),
+            history::follow(&follower)
         )
     });
     let acceptor = certificate.map(|certificate| Arc::new(tls::Acceptor::new(certificate)));

@@ -9,10 +9,12 @@ mod api;
 mod api_error;
 mod authorize;
 mod body;
+pub mod client;
 mod events;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod gateway;
+mod history;
 mod links;
 mod metrics;
 mod mjpeg;
@@ -25,6 +27,7 @@ mod scenes;
 mod screens;
 mod session;
 mod settings;
+pub mod site;
 mod snapshot;
 #[cfg(any(test, fuzzing))]
 #[cfg_attr(not(test), allow(dead_code))]
@@ -47,9 +50,11 @@ use fanlight_live::{Output, OutputKind, OutputServer, StreamTable, start_thread}
 use fanlight_proto::clock::Time;
 use tokio::sync::broadcast;
 
+use history::History;
 use metrics::Metrics;
 use scenes::Scenes;
 pub use settings::{HttpError, Readiness, Settings};
+use site::Site;
 
 /// How long connections have to end by themselves when the relay stops: it must be gone within 500 ms.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(300);
@@ -74,6 +79,7 @@ pub struct Http {
     settings: Settings,
     authorizer: Authorizer,
     certificate: Option<Certificate>,
+    site: Site,
 }
 
 /// What all requests share.
@@ -84,6 +90,8 @@ pub(crate) struct AppState {
     /// Problems of streams and screens, each as a server-sent event.
     problems: broadcast::Sender<Bytes>,
     scenes: Scenes,
+    site: Site,
+    history: History,
     authorizer: Authorizer,
     settings: Settings,
     address: SocketAddr,
@@ -118,6 +126,7 @@ impl Http {
             tracing::error!(%file, "there are no links: their file cannot be read: {error}");
         }
 
+        let site = Site::load(settings.peers.clone())?;
         let certificate = Certificate::load(settings.tls.as_ref(), &["http/1.1"])?;
         let (listener, address) = listener::bind("HTTP", settings.listen)?;
         Ok(Self {
@@ -126,6 +135,7 @@ impl Http {
             settings,
             authorizer,
             certificate,
+            site,
         })
     }
 }
@@ -142,12 +152,15 @@ impl OutputServer for Http {
             settings,
             authorizer,
             certificate,
+            site,
         } = *self;
         let app = Arc::new(AppState {
             output: Output::new(table),
             metrics: Metrics::new(),
             problems: broadcast::Sender::new(events::MAX_WAITING),
             scenes: Scenes::load(settings.scenes.clone()),
+            site,
+            history: History::new(settings.history),
             authorizer,
             settings,
             address,

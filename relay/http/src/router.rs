@@ -11,16 +11,17 @@ use axum::routing::{delete, get, patch, post, put};
 
 use super::api_error::ApiError;
 use super::{
-    AppState, api, authorize, events, links, metrics, mjpeg, page, scenes, screens, session,
-    snapshot, whep, ws,
+    AppState, api, authorize, events, history, links, metrics, mjpeg, page, scenes, screens,
+    session, site, snapshot, whep, ws,
 };
 use fanlight_live::access::Role;
 
 /// Largest body of a request, in bytes: a token, or an address to be signed.
-const MAX_BODY_BYTES: usize = 4 << 10;
+pub(super) const MAX_BODY_BYTES: usize = 4 << 10;
 
 /// All addresses.
 pub(super) fn router(app: Arc<AppState>) -> Router {
+    let passed = || middleware::from_fn_with_state(Arc::clone(&app), site::pass_on);
     Router::new()
         .route("/ws", get(ws::upgrade))
         .route("/stream/{file}", get(mjpeg::stream))
@@ -37,9 +38,24 @@ pub(super) fn router(app: Arc<AppState>) -> Router {
         .route("/api/links", get(links::list).post(links::add))
         .route("/api/links/{name}", delete(links::revoke))
         .route("/api/screens", get(screens::screens))
-        .route("/api/screens/{name}", put(screens::direct))
-        .route("/api/screens/{name}/identify", post(screens::identify))
-        .route("/api/screens/{name}/popup", post(screens::popup))
+        .route("/api/site", get(site::site))
+        .route("/api/screens/{name}", put(screens::direct).layer(passed()))
+        .route(
+            "/api/screens/{name}/identify",
+            post(screens::identify).layer(passed()),
+        )
+        .route(
+            "/api/screens/{name}/popup",
+            post(screens::popup).layer(passed()),
+        )
+        .route(
+            "/api/screens/{name}/reload",
+            post(screens::reload).layer(passed()),
+        )
+        .route(
+            "/api/screens/{name}/history",
+            get(history::history).layer(passed()),
+        )
         .route("/api/scenes", get(scenes::list))
         .route(
             "/api/scenes/{name}",

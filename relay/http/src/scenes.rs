@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path as UrlPath, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::{Extension, Json};
 use fanlight_daemon::file_watch::FileWatch;
@@ -177,21 +177,28 @@ pub(super) async fn apply(
     Extension(role): Extension<Role>,
     Extension(peer): Extension<Peer>,
     UrlPath(name): UrlPath<String>,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     check_admin(role, "scenes are")?;
     let scene = app.scenes.get(&name)?;
-    let by = screens::by(role, &peer);
+    let by = screens::by(role, &peer, &headers);
     let mut asked = Vec::with_capacity(scene.screens.len());
     for (screen, wanted) in scene.screens {
-        let answered = screens::order(&app, &screen, wanted.direction(by.clone())?);
+        let answered = match app.site.elsewhere(&app, &screen).await {
+            Some(relay) => Err((relay, json!(wanted))),
+            None => Ok(screens::order(&app, &screen, wanted.direction(by.clone())?)),
+        };
         asked.push((screen, answered));
     }
 
     let mut rows: Vec<Value> = Vec::with_capacity(asked.len());
     for (screen, answered) in asked {
-        let mut row = match screens::told(&app, answered).await {
-            Ok(stamp) => screens::place(stamp),
-            Err(error) => error.body(),
+        let mut row = match answered {
+            Ok(answered) => {
+                let told = screens::told(&app, answered).await;
+                told.map_or_else(|error| error.body(), screens::place)
+            }
+            Err((relay, wanted)) => app.site.direct(&relay, &screen, &wanted, &by).await,
         };
         row["name"] = screen.into();
         rows.push(row);

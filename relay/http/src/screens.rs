@@ -9,25 +9,25 @@ use std::time::Duration;
 
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use axum::{Extension, Json};
 use fanlight_daemon::clock;
 use fanlight_live::access::Role;
-use fanlight_live::{EngineStatus, OrderError, ScreenEntry, ScreenOrder, ScreenState};
+use fanlight_live::{OrderError, ScreenOrder, ScreenState};
 use fanlight_proto::direction::{Stamp, check};
+use fanlight_proto::limits::MAX_VIEWER_NAME;
 use fanlight_proto::message::{Direction, Notice};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::AppState;
 use super::api::answer;
 use super::api_error::{ApiError, check_admin};
 use super::authorize::number;
 use super::gateway::Peer;
-pub(super) use list::all;
-use list::hex;
+use super::{AppState, site};
+pub(super) use list::{all, hex};
 
 /// How long a request may wait for a screen, in milliseconds.
 const WAIT_MS: RangeInclusive<f64> = 0.0..=30_000.0;
@@ -43,6 +43,25 @@ pub(super) struct Wanted {
     cycle_s: Option<f64>,
     frozen: bool,
     card: Option<String>,
+    overlay: Option<Overlay>,
+}
+
+/// How much is drawn over pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Overlay {
+    None = 1,
+    Caption,
+    Figures,
+    Statistics,
+}
+
+impl Overlay {
+    /// That of a direction.
+    pub(super) fn of(direction: &Direction) -> Option<Self> {
+        let all = [Self::None, Self::Caption, Self::Figures, Self::Statistics];
+        all.into_iter().find(|it| *it as u32 == direction.overlay)
+    }
 }
 
 /// What `POST /api/screens/NAME/identify` takes.
@@ -70,12 +89,13 @@ impl Wanted {
             .cycle_s
             .map_or(Ok(0), |seconds| millis("cycle_s", seconds))?;
         Ok(Direction {
-            given_ms: unix_millis(),
+            given_ms: clock::unix_millis(),
             by,
             streams: self.streams.clone(),
             cycle_ms,
             frozen: self.frozen,
             card: self.card.clone().unwrap_or_default(),
+            overlay: self.overlay.map_or(0, |overlay| overlay as u32),
             ..Direction::default()
         })
     }
@@ -103,23 +123,51 @@ pub(super) async fn direct(
     Extension(peer): Extension<Peer>,
     Path(name): Path<String>,
     uri: Uri,
+    headers: HeaderMap,
     body: Result<Json<Wanted>, JsonRejection>,
 ) -> Result<Response, ApiError> {
     check_admin(role, "directing screens is")?;
-    let wait = wait(&uri)?;
-    let direction = parsed(body)?.direction(by(role, &peer))?;
-    let stamp = told(&app, order(&app, &name, direction)).await?;
+    let direction = parsed(body)?.direction(by(role, &peer, &headers))?;
+    give(&app, &name, &uri, direction).await
+}
+
+/// `POST /api/screens/NAME/reload`: the screen starts anew, and goes on with what it was told.
+pub(super) async fn reload(
+    State(app): State<Arc<AppState>>,
+    Extension(role): Extension<Role>,
+    Extension(peer): Extension<Peer>,
+    Path(name): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    check_admin(role, "directing screens is")?;
+    let direction = Wanted::default().direction(by(role, &peer, &headers))?;
+    let reload = Direction {
+        reload: 1,
+        ..direction
+    };
+    give(&app, &name, &uri, reload).await
+}
+
+async fn give(
+    app: &AppState,
+    name: &str,
+    uri: &Uri,
+    direction: Direction,
+) -> Result<Response, ApiError> {
+    let wait = wait(uri)?;
+    let stamp = told(app, order(app, name, direction)).await?;
     let Some(wait) = wait else {
         return Ok(answer(StatusCode::ACCEPTED, place(stamp)));
     };
 
-    let proof = tokio::time::timeout(wait, shown(&app, &name, stamp)).await;
+    let proof = tokio::time::timeout(wait, shown(app, name, stamp)).await;
     let (status, mut body) = match proof {
         Ok(Ok(())) => (StatusCode::OK, place(stamp)),
         Ok(Err(replaced)) => return Err(replaced),
-        Err(_) => (StatusCode::GATEWAY_TIMEOUT, late(&app, &name, wait)),
+        Err(_) => (StatusCode::GATEWAY_TIMEOUT, late(app, name, wait)),
     };
-    body["screen"] = screen(&app, &name);
+    body["screen"] = screen(app, name);
     Ok(answer(status, body))
 }
 
@@ -169,9 +217,13 @@ fn wait(uri: &Uri) -> Result<Option<Duration>, ApiError> {
     Ok(millis.map(|millis| Duration::from_secs_f64(millis / 1e3)))
 }
 
-/// Who gives a direction, as far as the relay knows.
-pub(super) fn by(role: Role, peer: &Peer) -> String {
-    format!("{} at {}", role.word(), peer.address.ip().to_canonical())
+/// Who gives a direction, as far as the relay knows: an administrator's relay says for whom it asks.
+pub(super) fn by(role: Role, peer: &Peer, headers: &HeaderMap) -> String {
+    let told = headers.get(site::BY).filter(|_| role == Role::Admin);
+    let told = told.and_then(|by| by.to_str().ok());
+    let told = told.filter(|by| by.len() <= MAX_VIEWER_NAME);
+    let own = || format!("{} at {}", role.word(), peer.address.ip().to_canonical());
+    told.map_or_else(own, ToOwned::to_owned)
 }
 
 /// What becomes of an order for a screen.
@@ -213,7 +265,7 @@ async fn shown(app: &AppState, name: &str, stamp: Stamp) -> Result<(), ApiError>
     let mut changes = app.table().watch_status();
     loop {
         let status = Arc::clone(&changes.borrow_and_update());
-        let entry = entry(&status, name);
+        let entry = status.screen(name);
         let known = entry.and_then(|entry| Some((entry.state, entry.direction.as_ref()?.stamp())));
         match known {
             Some((ScreenState::Showing | ScreenState::Own, of)) if of == stamp => return Ok(()),
@@ -235,20 +287,17 @@ async fn shown(app: &AppState, name: &str, stamp: Stamp) -> Result<(), ApiError>
     }
 }
 
-fn entry<'a>(status: &'a EngineStatus, name: &str) -> Option<&'a ScreenEntry> {
-    status.screens.iter().find(|entry| entry.name == name)
-}
-
 fn screen(app: &AppState, name: &str) -> Value {
     let status = app.table().status();
     let aged = clock::now().saturating_since(status.at);
-    entry(&status, name).map_or(Value::Null, |entry| list::row(&status, entry, aged))
+    let entry = status.screen(name);
+    entry.map_or(Value::Null, |entry| list::row(&status, entry, aged))
 }
 
 /// Why a direction is not proved in time.
 fn late(app: &AppState, name: &str, wait: Duration) -> Value {
     let status = app.table().status();
-    let why = match entry(&status, name) {
+    let why = match status.screen(name) {
         Some(entry) if entry.state == ScreenState::Away => "it is away".to_owned(),
         Some(entry) => entry.missing.clone().unwrap_or_default(),
         None => "the relay knows it no longer".to_owned(),
@@ -323,6 +372,7 @@ fn bounds(field: &str) -> String {
             "streams are at most 16 names of streams, and with the rest of the direction at most 800 bytes"
         }
         "cycle_ms" => "cycle_s is a number of seconds, at least 1",
+        "overlay" => "overlay is none, caption, figures or statistics",
         "card" => "card is a text of at most 240 bytes",
         "text" => "text is at most 240 bytes",
         "stream" => "a pop-up is either a stream or a text",
@@ -337,10 +387,4 @@ fn millis(field: &str, seconds: f64) -> Result<u32, ApiError> {
     let fits = (1.0..=f64::from(u32::MAX)).contains(&millis);
     let wrong = || ApiError::bad_request(format!("{field} is a number of seconds above 0"));
     fits.then_some(millis as u32).ok_or_else(wrong)
-}
-
-fn unix_millis() -> u64 {
-    let nanos = i64::try_from(clock::now().as_nanos()).unwrap_or(i64::MAX);
-    let wall = nanos.saturating_add(clock::wall_offset_ns());
-    u64::try_from(wall / 1_000_000).unwrap_or(0)
 }

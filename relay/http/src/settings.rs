@@ -4,12 +4,16 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
+use fanlight_daemon::trust::TrustError;
 use fanlight_live::access::{AccessError, AccessMode, TokenFiles};
 use fanlight_live::listener::BindError;
 use fanlight_live::tls::{CertificateError, Files};
 use fanlight_live::whep::WhepClient;
 use fanlight_proto::message::{StreamName, StreamNameError};
+
+use crate::site::Peers;
 
 /// The settings of the HTTP side.
 #[derive(Clone, Debug)]
@@ -44,6 +48,12 @@ pub struct Settings {
     pub streams: Vec<StreamName>,
     /// The WebRTC output, when there is one.
     pub whep: Option<WhepClient>,
+    /// What this relay is called.
+    pub name: String,
+    /// The other relays of its site.
+    pub peers: Peers,
+    /// For how long it is kept what screens showed; none: not at all.
+    pub history: Option<Duration>,
     /// Where it is kept who has signed out, for the next start.
     pub state_dir: Option<PathBuf>,
 }
@@ -100,4 +110,7 @@ pub enum HttpError {
     /// The certificate or its key cannot be used.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    /// No certificate of another relay could be judged.
+    #[error("http_peer_ca_file: {0}")]
+    Trust(#[from] TrustError),
 }

@@ -7,6 +7,7 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::message::{CheckedFrame, FrameHeader, FrameId};
 
 use crate::settings::{Readiness, Settings};
+use crate::site::Peers;
 
 /// A picture of four bytes, 1280x720, whose source's wall clock said 1800000000.000042 s.
 pub(super) fn picture_of(stream: &str, number: u64) -> LiveFrame {
@@ -49,6 +50,9 @@ pub(super) fn settings() -> Settings {
         ready: Readiness::Any,
         streams: Vec::new(),
         whep: None,
+        name: "relay".to_owned(),
+        peers: Peers::default(),
+        history: None,
         state_dir: None,
         links: None,
         scenes: None,

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 use fanlight_proto::limits::MAX_STREAMS;
+use serde_json::{Value, json};
 
 use crate::status::ListedStream;
 use crate::table::StreamTable;
@@ -62,6 +63,26 @@ pub struct Event {
     pub is: Condition,
     /// What a person should read about that; may be empty.
     pub reason: String,
+}
+
+impl Event {
+    /// As programs get it.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let kind = match self.subject {
+            Subject::Stream => "stream",
+            Subject::Screen => "screen",
+        };
+        json!({
+            "kind": kind,
+            "name": self.name,
+            "state": self.is.label(),
+            "problem": self.is.is_problem(),
+            "reason": self.reason,
+            "was": self.was.label(),
+            "was_for_s": self.was_for.as_secs(),
+        })
+    }
 }
 
 /// A stream or screen that is or was there.

@@ -36,6 +36,14 @@ pub struct EngineStatus {
     pub dedicated_sockets: usize,
 }
 
+impl EngineStatus {
+    /// The screen of that name that takes directions.
+    #[must_use]
+    pub fn screen(&self, name: &str) -> Option<&ScreenEntry> {
+        self.screens.iter().find(|entry| entry.name == name)
+    }
+}
+
 /// A count that never falls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counter {
@@ -150,10 +158,12 @@ impl ViewerEntry {
 
 /// How right a screen is; none when nobody knows.
 pub(crate) fn screen_health(not_shown: NotShown, verdict: Option<Verdict>) -> Option<Health> {
-    if not_shown != NotShown::Unspecified {
-        return Some(Health::Blind);
+    match not_shown {
+        NotShown::Unspecified => verdict.map(|verdict| verdict.health()),
+        // What it shows instead is no picture that a source could judge.
+        NotShown::Directed => None,
+        _ => Some(Health::Blind),
     }
-    verdict.map(|verdict| verdict.health())
 }
 
 /// One line of the stream list.

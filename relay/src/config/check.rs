@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use fanlight_daemon::keys::KeyPath;
 use fanlight_http::Readiness;
+use fanlight_http::site::MAX_PEERS;
 use fanlight_mqtt::{TopicPrefix, node_id};
 use fanlight_proto::limits::{HEARTBEAT_INTERVAL, MAX_FRAME_BYTES, MAX_STREAMS};
 use fanlight_proto::multicast;
@@ -46,6 +47,7 @@ impl Config {
         let mut numbers = counts
             .map(|(key, count, range)| (key, count as u64, range))
             .chain([
+                ("http_history_s", self.http_history_s, 0..=86_400),
                 ("key_rotation_s", self.key_rotation_s, 10..=30 * 86_400),
                 ("mqtt_picture_s", self.mqtt_picture_s, 0..=86_400),
                 ("multicast_ttl", self.multicast_ttl.into(), 1..=255),
@@ -64,7 +66,7 @@ impl Config {
     }
 
     /// How many or much there may be of each, and its range.
-    fn counts(&self) -> [(&'static str, usize, RangeInclusive<u64>); 13] {
+    fn counts(&self) -> [(&'static str, usize, RangeInclusive<u64>); 14] {
         let budget = self.memory_budget.unwrap_or(MIN_MEMORY_BUDGET);
         let budgets = MIN_MEMORY_BUDGET as u64..=1 << 40;
         let per_address = self.sessions_per_address.unwrap_or(1);
@@ -81,6 +83,11 @@ impl Config {
             ("number of streams", self.streams.len(), streams),
             ("http_connections", self.http_connections, 1..=8192),
             ("http_connections_per_address", connections_each, 1..=8192),
+            (
+                "number of http_peers",
+                self.http_peers.len(),
+                0..=MAX_PEERS as u64,
+            ),
             ("number of http_origins", self.http_origins.len(), 0..=64),
             ("number of http_names", self.http_names.len(), 0..=64),
             ("number of http_proxies", self.http_proxies.len(), 0..=64),
@@ -172,6 +179,8 @@ impl Config {
         let own = [
             ("http_links", self.http_links.is_some()),
             ("http_scenes", self.http_scenes.is_some()),
+            ("http_history_s", self.http_history_s > 0),
+            ("http_peers", !self.http_peers.is_empty()),
             ("http_origins", !self.http_origins.is_empty()),
             ("http_names", !self.http_names.is_empty()),
             ("http_basic_plain", self.http_basic_plain),
@@ -243,6 +252,7 @@ impl Config {
             ("mqtt_id", self.mqtt_id.is_some()),
             ("mqtt_page", self.mqtt_page.is_some()),
             ("mqtt_picture_s", self.mqtt_picture_s > 0),
+            ("mqtt_directs", self.mqtt_directs),
         ];
         if let (None, Some((key, _))) = (&self.mqtt, set.iter().find(|(_, set)| *set)) {
             return Err(ConfigError::NoMqtt(key));

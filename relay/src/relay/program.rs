@@ -45,6 +45,7 @@ impl Program for Relay {
             Some(Command::Link(command)) => return link::run(&config, &command),
             Some(Command::Direct(command)) => return direct::direct(&config, &command),
             Some(Command::Screens) => return direct::screens(&config),
+            Some(Command::Status { json }) => return direct::status(&config, json),
             Some(Command::Scene(command)) => return scene::run(&config, &command),
             None => {}
         }

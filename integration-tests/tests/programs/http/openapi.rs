@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use fanlight_tests::wait::{SOON, until};
 use serde_json::{Value, json};
 
 use super::access::Locked;
@@ -49,6 +50,7 @@ fn operations(document: &Value) -> Vec<(String, String, Value)> {
 /// An address of this form that there may be.
 fn example(path: &str) -> String {
     let path = path.replace("/stream/{file}", "/stream/none.mjpeg");
+    let path = path.replace("{name}/history", "lobby/history");
     let path = path.replace("{file}", "cam.jpg").replace("{stream}", "cam");
     path.replace("{name}", "none").replace("{session}", "none")
 }
@@ -167,7 +169,10 @@ fn the_openapi_file_names_the_addresses_that_there_are_and_no_other() {
 fn each_address_of_the_openapi_file_is_for_whom_it_says_and_answers_as_it_says() {
     let folder = tempfile::tempdir().unwrap();
     let scenes = folder.path().join("scenes.json");
-    let locked = Locked::with(&format!("--http-scenes {}", scenes.display()));
+    let locked = Locked::with(&format!(
+        "--http-history-s 60 --http-scenes {}",
+        scenes.display()
+    ));
     let (view, admin) = (locked.view.as_str(), locked.admin.as_str());
     let scene = json!({ "screens": { "lobby": { "streams": ["cam"] } } }).to_string();
     let bearer = format!("Bearer {admin}");
@@ -187,6 +192,11 @@ fn each_address_of_the_openapi_file_is_for_whom_it_says_and_answers_as_it_says()
         .flags("--directed")
         .start();
     screen.wait_shown(3);
+    until("the screen is in the history", SOON, || {
+        let site = locked.fixture.site;
+        let answer = site.ask("GET", "/api/screens/lobby/history", &headers, "");
+        (answer.status == 200).then_some(())
+    });
 
     let document = document();
     for (method, path, operation) in operations(&document) {

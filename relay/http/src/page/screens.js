@@ -93,8 +93,8 @@ export class Screens extends EventTarget {
     if (this.#busy || document.hidden) return;
     this.#busy = true;
     try {
-      const [{ role }, { screens }, { scenes }] = await Promise.all([get("api/session"), get("api/screens"), get("api/scenes")]);
-      if (this.isOpen) this.#show(role === "admin", screens, scenes);
+      const [{ role }, site, { scenes }] = await Promise.all([get("api/session"), get("api/site"), get("api/scenes")]);
+      if (this.isOpen) this.#show(role === "admin", site, scenes);
     } catch (error) {
       say(this.#parts.word, error.message);
     } finally {
@@ -103,16 +103,17 @@ export class Screens extends EventTarget {
     if (this.isOpen) this.#thumbnails.refresh();
   }
 
-  #show(mayDirect, screens, scenes) {
+  #show(mayDirect, { screens, cameras, relays }, scenes) {
     this.#mayDirect = mayDirect;
     this.#host.classList.toggle("admin", mayDirect);
-    const { streams } = this.#grid.choices;
+    // Of cameras of other relays there is no picture here.
+    const streams = [...new Set([...this.#grid.choices.streams, ...elsewhere(cameras)])];
     this.#showCameras(streams);
     this.#showScenes(scenes);
     const shown = screens.slice(0, MAX_SCREENS);
     for (const screen of shown) this.#tile(screen).show(screen, streams, mayDirect, this.#chosen);
     this.#forget(new Set(shown.map(({ name }) => name)));
-    say(this.#parts.word, this.#word(screens));
+    say(this.#parts.word, [this.#word(screens), site(relays)].filter((words) => words !== "").join(" "));
   }
 
   #word(screens) {
@@ -238,7 +239,7 @@ class Tile extends EventTarget {
     state.className = `state ${LOOKS[screen.state] ?? ""}`;
     say(state, STATES[screen.state] ?? screen.state);
     say(what, description(screen));
-    say(who, origin(screen));
+    say(who, [origin(screen), place(screen)].filter((words) => words !== "").join(" · "));
     this.#showPictures(screen);
     this.#offerStreams(streams, screen);
     this.offer(chosen);
@@ -339,6 +340,25 @@ export function description({ state, direction, showing, shown_after_ms: after }
   const seen = direction?.card || direction?.frozen ? "shown" : "proved";
   if (state === "showing" && after !== null) words.push(`${seen} after ${duration(after)}`);
   return words.join(" · ");
+}
+
+/** Of several relays of a site, how many there are and which does not answer; else nothing. */
+export function site(relays) {
+  if (relays.length < 2) return "";
+  const away = relays.filter(({ reachable }) => !reachable);
+  const all = `${relays.length} relays`;
+  return away.length === 0 ? `${all}.` : `${all}, of which ${away.map(({ name, problem }) => `${name} does not answer (${problem})`).join(", ")}.`;
+}
+
+// The cameras that only other relays have, but for canaries.
+function elsewhere(cameras) {
+  const canaries = new Set(cameras.map(({ canary }) => canary));
+  return cameras.filter(({ name, source_gone: gone }) => !gone && !canaries.has(name)).map(({ name }) => name);
+}
+
+// The relays that reach a screen, when there are several of them.
+function place({ relays = [] }) {
+  return relays.length > 1 ? `by ${relays.length} relays` : "";
 }
 
 /** Who gave a screen its direction, and when. */

@@ -10,6 +10,7 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::message::{Direction, NotShown, Notice};
 use serde_json::{Value, json};
 
+use super::Overlay;
 use crate::AppState;
 use crate::api::health_word;
 
@@ -152,6 +153,7 @@ fn direction(direction: &Direction) -> Value {
         "cycle_s": direction.cycle().map(|cycle| cycle.as_secs_f64()),
         "frozen": direction.frozen,
         "card": text(&direction.card),
+        "overlay": Overlay::of(direction),
     })
 }
 
@@ -166,7 +168,7 @@ fn notice(notice: &Notice) -> Value {
 }
 
 /// Numbers of 64 bits, which JavaScript does not have.
-pub(super) fn hex(number: u64) -> String {
+pub(crate) fn hex(number: u64) -> String {
     format!("{number:016x}")
 }
 
