@@ -41,6 +41,7 @@ mod test_env;
 pub mod tracking;
 pub mod udp_proxy;
 pub mod usage;
+pub mod video_wall;
 pub mod viewer_process;
 pub mod wait;
 pub mod zmtp;

@@ -1,5 +1,5 @@
-//! A UDP proxy between a viewer and its relay that delays every datagram and loses some, or tampers with them. It stands in
-//! for netem, which the kernels of test machines lack, and for somebody on the way.
+//! A UDP proxy between a viewer and its relay that delays every datagram and loses some, tampers with them, or is cut. It
+//! stands in for netem, which the kernels of test machines lack, and for somebody on the way.
 //!
 //! ```no_run
 //! # use std::time::Duration;
@@ -50,8 +50,15 @@ pub struct Impairment {
 #[derive(Debug)]
 pub struct UdpProxy {
     address: SocketAddr,
-    closed: Arc<AtomicBool>,
+    state: Arc<State>,
     threads: Vec<JoinHandle<()>>,
+}
+
+/// What the threads of a proxy look at.
+#[derive(Debug, Default)]
+struct State {
+    closed: AtomicBool,
+    cut: AtomicBool,
 }
 
 impl UdpProxy {
@@ -85,14 +92,14 @@ impl UdpProxy {
         let address = front.local_addr().expect("a bound socket has an address");
         let front = Arc::new(front);
         let back = Arc::new(back);
-        let closed = Arc::new(AtomicBool::new(false));
+        let state = Arc::new(State::default());
         let viewer = Arc::new(OnceLock::new());
         let mut threads = Vec::new();
         let mut direction = |from: &Arc<UdpSocket>, to: &Arc<UdpSocket>, seed, towards: Towards| {
             let (sender, receiver) = mpsc::sync_channel(MAX_UNDER_WAY);
             let from = Arc::clone(from);
             let to = Arc::clone(to);
-            let closed = Arc::clone(&closed);
+            let state = Arc::clone(&state);
             let (learn, known) = match towards {
                 Towards::Relay => (Some(Arc::clone(&viewer)), None),
                 Towards::Viewer => (None, Some(Arc::clone(&viewer))),
@@ -101,7 +108,7 @@ impl UdpProxy {
             let way = Impairment { seed, ..way };
             threads.push(thread::spawn(move || {
                 let mutator = tampers.then(|| Mutator::new(way.seed));
-                take_in(&from, &sender, way, mutator, (learn.as_deref(), &closed));
+                take_in(&from, &sender, way, mutator, (learn.as_deref(), &state));
             }));
             threads.push(thread::spawn(move || {
                 let_out(&to, &receiver, known.as_deref());
@@ -112,9 +119,14 @@ impl UdpProxy {
         direction(&back, &front, way.seed ^ u64::MAX, Towards::Viewer);
         Self {
             address,
-            closed,
+            state,
             threads,
         }
+    }
+
+    /// Lets nothing pass from now on, or everything again.
+    pub fn cut(&self, is_cut: bool) {
+        self.state.cut.store(is_cut, Ordering::Relaxed);
     }
 
     /// Where the viewer finds the relay.
@@ -126,7 +138,7 @@ impl UdpProxy {
 
 impl Drop for UdpProxy {
     fn drop(&mut self) {
-        self.closed.store(true, Ordering::Relaxed);
+        self.state.closed.store(true, Ordering::Relaxed);
         self.threads
             .drain(..)
             .for_each(|thread| drop(thread.join()));
@@ -161,12 +173,12 @@ fn take_in(
     sender: &SyncSender<UnderWay>,
     way: Impairment,
     mut mutator: Option<Mutator>,
-    (viewer, closed): (Option<&OnceLock<SocketAddr>>, &AtomicBool),
+    (viewer, state): (Option<&OnceLock<SocketAddr>>, &State),
 ) {
     let mut random = Random::new(way.seed);
     let mut buffer = [0; MAX_DATAGRAM];
 
-    while !closed.load(Ordering::Relaxed) {
+    while !state.closed.load(Ordering::Relaxed) {
         let (length, peer) = match from.recv_from(&mut buffer) {
             Ok(received) => received,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
@@ -182,7 +194,7 @@ fn take_in(
             viewer.get_or_init(|| peer);
         }
 
-        if random.chance(way.loss) {
+        if state.cut.load(Ordering::Relaxed) || random.chance(way.loss) {
             continue;
         }
 

@@ -11,4 +11,5 @@ mod grid;
 mod kiosk;
 mod stopped;
 mod streams;
+mod video_wall;
 mod window;

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use fanlight_proto::frame_barcode::FrameBarcode;
 use fanlight_tests::{skip, wait};
 use tempfile::TempDir;
 use x11rb::connection::Connection;
@@ -323,6 +324,15 @@ impl Screenshot {
         (0..)
             .zip(&self.pixels)
             .map(|(i, &colour)| (i % self.width, i / self.width, colour))
+    }
+
+    /// The code that a source painted into the picture that fills `monitor`.
+    pub(crate) fn code(&self, monitor: Monitor) -> Option<FrameBarcode> {
+        FrameBarcode::read_with(monitor.width, monitor.height, |x, y| {
+            let pixel = self.at(monitor.x + x, monitor.y + y);
+            let [blue, green, red, _] = pixel.to_le_bytes().map(u32::from);
+            ((red + 2 * green + blue) / 4) as u8
+        })
     }
 
     /// Saves it as a JPEG for people to look at: `target/tmp/screenshots/NAME.jpg`.

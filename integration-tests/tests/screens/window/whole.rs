@@ -3,7 +3,6 @@
 
 use std::cell::Cell;
 
-use fanlight_proto::frame_barcode::FrameBarcode;
 use fanlight_tests::program::Program;
 use fanlight_tests::{TestEnv, wait};
 
@@ -157,7 +156,7 @@ fn watch_frames(display: &Display, monitor: Monitor, count: usize) {
     let newest = Cell::new(None);
     for _ in 0..count {
         eventually(display, "a newer frame", |shot| {
-            let code = read_code(shot, monitor).ok_or("no code can be read")?;
+            let code = shot.code(monitor).ok_or("no code can be read")?;
             if newest
                 .get()
                 .is_some_and(|newest| code.captured_ns <= newest)
@@ -169,14 +168,4 @@ fn watch_frames(display: &Display, monitor: Monitor, count: usize) {
             Ok(())
         });
     }
-}
-
-fn read_code(shot: &Screenshot, monitor: Monitor) -> Option<FrameBarcode> {
-    FrameBarcode::read_with(monitor.width, monitor.height, |x, y| {
-        let [blue, green, red, _] = shot
-            .at(monitor.x + x, monitor.y + y)
-            .to_le_bytes()
-            .map(u32::from);
-        ((red + 2 * green + blue) / 4) as u8
-    })
 }
