@@ -4,7 +4,11 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
+use fanlight_daemon::clock;
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpStream;
+
+use crate::ledger::{ConnectionLimits, ConnectionPermit};
 
 /// Connections that the kernel holds until they are accepted: a page that all screens of a app load at one moment.
 const BACKLOG: i32 = 1024;
@@ -15,6 +19,9 @@ const UNSENT_BYTES: u32 = 16 << 10;
 
 /// What was sent and is not acknowledged for so long ends a connection: the other end has no power or no network.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// After an error that is ours (no descriptors left), accepting pauses so long.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The port of an output cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +62,24 @@ pub fn bind(
     let bound = bound(listen).and_then(|listener| Ok((listener.local_addr()?, listener)));
     let (address, listener) = bound.map_err(|error| BindError::new(output, listen, error))?;
     Ok((listener, address))
+}
+
+/// Gives `begin` each connection that `limits` admit, for ever.
+pub async fn accept(
+    listener: tokio::net::TcpListener,
+    limits: ConnectionLimits,
+    mut begin: impl FnMut(TcpStream, SocketAddr, ConnectionPermit),
+) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, client)) => {
+                if let Some(permit) = limits.admit(clock::now(), client) {
+                    begin(stream, client, permit);
+                }
+            }
+            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+        }
+    }
 }
 
 fn bound(listen: SocketAddr) -> io::Result<TcpListener> {

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanlight_daemon::clock;
 use fanlight_live::ledger::{ConnectionLimits, ConnectionPermit};
+use fanlight_live::listener;
 use fanlight_live::tls::{Acceptor, Certificate};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -23,9 +23,6 @@ const MAX_PER_ADDRESS: usize = 64;
 
 /// The first byte must be there within this, and a TLS handshake be done.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// After an error that is ours (no descriptors left), accepting pauses so long.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How a TLS handshake begins (RFC 8446, 5.1); no RTSP method does.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -53,19 +50,14 @@ pub(crate) async fn serve(
 
     let refusals = app.output.table().refusals().clone();
     let limits = ConnectionLimits::new(MAX_CONNECTIONS, MAX_PER_ADDRESS, &[], refusals);
-    loop {
-        let Ok((stream, peer)) = listener.accept().await else {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
-
-        if let Some(permit) = limits.admit(clock::now(), peer) {
-            let span =
-                tracing::info_span!("rtsp_client", client = %peer, stream = tracing::field::Empty);
-            let begun = begin(Arc::clone(&app), acceptor.clone(), stream, peer, permit);
-            tokio::spawn(begun.instrument(span));
-        }
-    }
+    let spawn = |stream, peer, permit| {
+        let span =
+            tracing::info_span!("rtsp_client", client = %peer, stream = tracing::field::Empty);
+        let begun = begin(Arc::clone(&app), acceptor.clone(), stream, peer, permit);
+        tokio::spawn(begun.instrument(span));
+    };
+    listener::accept(listener, limits, spawn).await;
+    Ok(())
 }
 
 /// Serves one connection, which begins with TLS or without.

@@ -5,8 +5,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use fanlight_daemon::clock;
 use fanlight_live::ledger::{ConnectionLimits, ConnectionPermit, SharedRefusals};
+use fanlight_live::listener;
 use fanlight_live::whep::{WhepAnswer, WhepClient, WhepCommand, WhepError};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -30,9 +30,6 @@ const STREAM_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Whether the session still lives is looked at this often.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
-
-/// After an error that is ours (no descriptors left), accepting pauses so long.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// One line, either way. Candidates have other fields, and are not needed.
 #[derive(Debug, Serialize, Deserialize)]
@@ -69,15 +66,11 @@ pub(crate) async fn serve(
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let limits = ConnectionLimits::new(MAX_CONNECTIONS, MAX_PER_ADDRESS, &[], refusals);
-    loop {
-        let Ok((stream, client)) = listener.accept().await else {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
-        if let Some(permit) = limits.admit(clock::now(), client) {
-            tokio::spawn(converse(stream, client, requests.clone(), permit));
-        }
-    }
+    let begin = |stream, client, permit| {
+        tokio::spawn(converse(stream, client, requests.clone(), permit));
+    };
+    listener::accept(listener, limits, begin).await;
+    Ok(())
 }
 
 async fn converse(
