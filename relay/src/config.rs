@@ -169,6 +169,10 @@ pub struct Config {
     /// with the same tokens as passwords; with `http_certificate` the port takes rtsps:// too.
     #[arg(value_parser = listen_address)]
     pub rtsp: Option<SocketAddr>,
+    /// Send RTP to IPv4 multicast groups too, for RTSP players that ask for it: the group of the first stream that is asked for,
+    /// and an even port; further ones get the 63 addresses after it, which are not those in multicast. Interface, reach and loop
+    /// are those of multicast. Whoever joins a group sees its stream, so `http_access` must be open. Unset: by unicast only.
+    pub rtsp_multicast: Option<SocketAddrV4>,
     /// Where WebRTC's media comes and goes (UDP), for clients of WHEP at /whep/STREAM of http. Unset: nowhere.
     #[arg(value_parser = listen_address)]
     pub webrtc: Option<SocketAddr>,
@@ -313,7 +317,17 @@ impl Config {
             listen: self.rtsp?,
             access: self.http_access,
             tokens: self.token_files(),
+            multicast: self.rtsp_multicast(),
             tls: self.tls_files(),
+        })
+    }
+
+    fn rtsp_multicast(&self) -> Option<fanlight_rtsp::Multicast> {
+        Some(fanlight_rtsp::Multicast {
+            first: self.rtsp_multicast?,
+            interface: self.interface()?,
+            ttl: self.multicast_ttl,
+            looped: self.multicast_loop,
         })
     }
 

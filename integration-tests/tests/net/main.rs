@@ -18,6 +18,7 @@ mod multicast;
 mod nat;
 mod overload;
 mod partition;
+mod rtsp;
 mod tcp;
 mod two_relays;
 mod vanished;

@@ -16,7 +16,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
 use crate::auth::{challenges, nonce};
-use crate::request::{MAX_BYTES, Parsed, Request, Wish, parse, transport};
+use crate::multicast::Groups;
+use crate::request::{MAX_BYTES, Parsed, Request, Ways, Wish, parse, transport};
 use crate::response::{Refusal, Response, refuse};
 use crate::session::{Event, Session, Transport, UdpPair};
 use crate::{App, RTSP};
@@ -54,7 +55,7 @@ pub(crate) struct Ends {
 struct Ended;
 
 struct Connection<'a> {
-    app: &'a App,
+    app: &'a Arc<App>,
     ends: Ends,
     nonce: String,
     /// What lets the client in.
@@ -71,7 +72,7 @@ struct Connection<'a> {
 }
 
 /// Serves a connection until it ends.
-pub(crate) async fn serve_connection<S>(app: &App, stream: S, ends: Ends)
+pub(crate) async fn serve_connection<S>(app: &Arc<App>, stream: S, ends: Ends)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -79,7 +80,7 @@ where
 }
 
 impl<'a> Connection<'a> {
-    fn new(app: &'a App, ends: Ends) -> Self {
+    fn new(app: &'a Arc<App>, ends: Ends) -> Self {
         Self {
             app,
             ends,
@@ -394,45 +395,44 @@ impl<'a> Connection<'a> {
     }
 
     async fn set_up(&mut self, request: &Request) -> Result<Response, Refusal> {
-        self.watch(request).await?;
+        let stream = self.watch(request).await?;
         let field = request.field("Transport").unwrap_or("");
+        let Ends {
+            peer,
+            local,
+            secure,
+        } = self.ends;
         // Pictures of a connection by TLS do not leave in the clear.
-        let Some(wish) = transport(field, !self.ends.secure) else {
+        let ways = Ways {
+            udp: !secure,
+            multicast: !secure && self.app.groups.are_served(),
+        };
+        let Some(wish) = transport(field, ways) else {
             return refuse(461, "Unsupported Transport");
         };
 
-        let Ends { peer, local, .. } = self.ends;
         let transport = match wish {
             Wish::Interleaved(channels) => {
                 let (rtp, rtcp) = channels.unwrap_or((0, 1));
                 Transport::Interleaved(rtp, rtcp)
             }
-            Wish::Udp(rtp, rtcp) => match UdpPair::bind(local, peer.ip(), (rtp, rtcp)).await {
-                Ok(sockets) => Transport::Udp(sockets),
-                Err(_) => return refuse(500, "Internal Server Error: no UDP ports"),
+            Wish::Udp(rtp, rtcp) => {
+                let ports = [rtp, rtcp].map(|port| SocketAddr::new(peer.ip(), port));
+                match UdpPair::bind(local, ports).await {
+                    Ok(sockets) => Transport::Udp(sockets),
+                    Err(_) => return refuse(500, "Internal Server Error: no UDP ports"),
+                }
+            }
+            Wish::Multicast => match Groups::join(self.app, &stream).await {
+                Ok(group) => Transport::Multicast(group, None),
+                Err(_) => return refuse(500, "Internal Server Error: no multicast group"),
             },
         };
 
         let subscription = self.subscription.take().expect("the stream is watched");
         let session = Session::new(subscription, transport);
-        let ssrc = session.rtp.ssrc;
-        let way = match (&session.transport, wish) {
-            (Transport::Udp(UdpPair { port, .. }), Wish::Udp(rtp, rtcp)) => {
-                format!(
-                    "RTP/AVP;unicast;client_port={rtp}-{rtcp};server_port={port}-{}",
-                    port + 1
-                )
-            }
-            (Transport::Interleaved(rtp, rtcp), _) => {
-                format!("RTP/AVP/TCP;unicast;interleaved={rtp}-{rtcp}")
-            }
-            _ => unreachable!("the transport is the one that was wished for"),
-        };
-
-        let id = &session.id;
-        let fields = format!(
-            "Transport: {way};ssrc={ssrc:08X}\r\nSession: {id};timeout={SESSION_TIMEOUT_S}\r\n"
-        );
+        let (way, id) = (session.way(wish), &session.id);
+        let fields = format!("Transport: {way}\r\nSession: {id};timeout={SESSION_TIMEOUT_S}\r\n");
         self.session = Some(session);
         Ok(Response::ok(fields))
     }
@@ -445,20 +445,21 @@ impl<'a> Connection<'a> {
             .to_owned();
         let session = self.session(request)?;
         let next = session.play();
-        let mut info = format!("url={uri}/track0;seq={}", session.rtp.sequence);
-        if let Some(next) = next {
-            let _ = write!(info, ";rtptime={next}");
-        }
-
-        let fields = format!(
-            "Session: {}\r\nRange: npt=now-\r\nRTP-Info: {info}\r\n",
-            session.id
-        );
-        let by = if matches!(session.transport, Transport::Udp(_)) {
-            "udp"
-        } else {
-            "tcp"
+        let mut fields = format!("Session: {}\r\nRange: npt=now-\r\n", session.id);
+        let by = match session.transport {
+            Transport::Interleaved(..) => "tcp",
+            Transport::Udp(_) => "udp",
+            Transport::Multicast(..) => "multicast",
         };
+        // A group has numbers of its own, which others have seen before.
+        if !matches!(session.transport, Transport::Multicast(..)) {
+            let time = next.map_or_else(String::new, |next| format!(";rtptime={next}"));
+            let sequence = session.rtp.sequence;
+            let _ = write!(
+                fields,
+                "RTP-Info: url={uri}/track0;seq={sequence}{time}\r\n"
+            );
+        }
         tracing::info!(stream = %session.subscription.stream(), by, "RTSP session plays");
         Ok(Response::ok(fields))
     }

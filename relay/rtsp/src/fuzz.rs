@@ -1,6 +1,7 @@
 //! The fuzz targets of RTSP: bytes of a connection, and pictures to be sent.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use fanlight_daemon::clock;
@@ -14,6 +15,7 @@ use tokio::runtime::Builder;
 use crate::auth::Authenticator;
 use crate::connection::{Ends, serve_connection};
 use crate::jpeg::Picture;
+use crate::multicast::Groups;
 use crate::pictures::Pictures;
 use crate::rtp::{MAX_PACKET, RtpSender};
 use crate::{App, Settings};
@@ -55,19 +57,21 @@ pub fn rtsp(bytes: &[u8]) {
 }
 
 /// A relay with one stream, `cam`, that has a picture.
-pub(crate) fn app() -> App {
+pub(crate) fn app() -> Arc<App> {
     let settings = Settings {
         listen: (Ipv4Addr::LOCALHOST, 0).into(),
         access: AccessMode::Open,
         tokens: TokenFiles::default(),
+        multicast: None,
         tls: None,
     };
 
-    let app = App {
+    let app = Arc::new(App {
         output: Output::new(StreamTable::new(SOURCE_STALE)),
         authenticator: Authenticator::load(&settings).expect("no files are read"),
+        groups: Groups::new(settings.multicast),
         pictures: Pictures::default(),
-    };
+    });
     publish(&app, frame(FIRST, 0, 0, PICTURE));
     app
 }

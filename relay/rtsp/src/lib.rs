@@ -11,6 +11,7 @@ mod connection;
 pub mod fuzz;
 mod huffman;
 mod jpeg;
+mod multicast;
 mod pictures;
 mod request;
 mod response;
@@ -31,6 +32,8 @@ use fanlight_live::tls::{Certificate, CertificateError, Files};
 use fanlight_live::{Output, OutputKind, OutputServer, StreamTable, start_thread};
 
 use auth::Authenticator;
+use multicast::Groups;
+pub use multicast::Multicast;
 use pictures::Pictures;
 
 /// As RTSP clients are listed.
@@ -45,6 +48,8 @@ pub struct Settings {
     pub access: AccessMode,
     /// The files of the tokens: both let one watch.
     pub tokens: TokenFiles,
+    /// Groups for who wants multicast; none: nobody gets it.
+    pub multicast: Option<Multicast>,
     /// Certificate and key: with them the port takes TLS (`rtsps://`) too.
     pub tls: Option<Files>,
 }
@@ -69,6 +74,7 @@ pub struct Rtsp {
     listener: std::net::TcpListener,
     address: SocketAddr,
     authenticator: Authenticator,
+    groups: Groups,
     certificate: Option<Certificate>,
 }
 
@@ -77,6 +83,7 @@ pub struct Rtsp {
 pub(crate) struct App {
     output: Output,
     authenticator: Authenticator,
+    groups: Groups,
     pictures: Pictures,
 }
 
@@ -93,6 +100,7 @@ impl Rtsp {
             listener,
             address,
             authenticator,
+            groups: Groups::new(settings.multicast),
             certificate,
         })
     }
@@ -108,11 +116,13 @@ impl OutputServer for Rtsp {
             listener,
             address,
             authenticator,
+            groups,
             certificate,
         } = *self;
         let app = Arc::new(App {
             output: Output::new(table),
             authenticator,
+            groups,
             pictures: Pictures::default(),
         });
 

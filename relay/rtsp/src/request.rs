@@ -140,22 +140,31 @@ pub(crate) enum Wish {
     Interleaved(Option<(u8, u8)>),
     /// By UDP to these ports: RTP and RTCP.
     Udp(u16, u16),
+    /// By UDP to a group, which is ours to choose.
+    Multicast,
 }
 
-/// The first way in a `Transport` field (RFC 2326, 12.39) that is one of ours; UDP only if `udp`.
-pub(crate) fn transport(field: &str, udp: bool) -> Option<Wish> {
-    field.split(',').find_map(|way| wish(way, udp))
+/// Which ways there are beside the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ways {
+    pub(crate) udp: bool,
+    pub(crate) multicast: bool,
 }
 
-fn wish(way: &str, udp: bool) -> Option<Wish> {
+/// The first way in a `Transport` field (RFC 2326, 12.39) that is one of ours.
+pub(crate) fn transport(field: &str, ways: Ways) -> Option<Wish> {
+    field.split(',').find_map(|way| wish(way, ways))
+}
+
+fn wish(way: &str, ways: Ways) -> Option<Wish> {
     let mut parts = way.split(';').map(str::trim);
     let profile = parts.next()?.to_ascii_uppercase();
-    let mut ports = None;
+    let (mut ports, mut by_group) = (None, false);
 
     for part in parts {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
         match name.to_ascii_lowercase().as_str() {
-            "multicast" => return None,
+            "multicast" => by_group = true,
             "mode" if !value.trim_matches('"').eq_ignore_ascii_case("play") => return None,
             "interleaved" | "client_port" => {
                 let (first, second) = value.split_once('-').unwrap_or((value, ""));
@@ -172,12 +181,14 @@ fn wish(way: &str, udp: bool) -> Option<Wish> {
     }
 
     match (profile.as_str(), ports) {
+        ("RTP/AVP" | "RTP/AVP/UDP", _) if by_group => ways.multicast.then_some(Wish::Multicast),
+        _ if by_group => None,
         ("RTP/AVP/TCP", None) => Some(Wish::Interleaved(None)),
         ("RTP/AVP/TCP", Some((first, second))) if first != second => {
             let channels = (first.try_into().ok()?, second.try_into().ok()?);
             Some(Wish::Interleaved(Some(channels)))
         }
-        ("RTP/AVP" | "RTP/AVP/UDP", Some((first @ 1.., second @ 1..))) if udp => {
+        ("RTP/AVP" | "RTP/AVP/UDP", Some((first @ 1.., second @ 1..))) if ways.udp => {
             Some(Wish::Udp(first, second))
         }
         _ => None,
@@ -229,11 +240,16 @@ mod tests {
     fn the_first_transport_that_we_have_is_chosen() {
         let field =
             "RTP/AVP;multicast,RTP/SAVP;client_port=2-3,RTP/AVP;unicast;client_port=5000-5001";
-        assert_eq!(transport(field, true), Some(Wish::Udp(5000, 5001)));
-        assert_eq!(transport(field, false), None);
+        let ways = |udp, multicast| Ways { udp, multicast };
+        assert_eq!(
+            transport(field, ways(true, false)),
+            Some(Wish::Udp(5000, 5001))
+        );
+        assert_eq!(transport(field, ways(true, true)), Some(Wish::Multicast));
+        assert_eq!(transport(field, ways(false, false)), None);
         let field = "RTP/AVP/TCP;unicast;interleaved=2-3;mode=\"PLAY\"";
         assert_eq!(
-            transport(field, false),
+            transport(field, ways(false, false)),
             Some(Wish::Interleaved(Some((2, 3))))
         );
         for wrong in [
@@ -241,8 +257,9 @@ mod tests {
             "RTP/AVP",
             "RTP/AVP;client_port=0-1",
             "RTP/AVP/TCP;interleaved=300-301",
+            "RTP/AVP/TCP;multicast",
         ] {
-            assert_eq!(transport(wrong, true), None, "{wrong}");
+            assert_eq!(transport(wrong, ways(true, true)), None, "{wrong}");
         }
     }
 }

@@ -13,6 +13,8 @@ use fanlight_proto::clock::Time;
 use tokio::net::UdpSocket;
 
 use crate::jpeg::Picture;
+use crate::multicast::{Group, Player};
+use crate::request::Wish;
 use crate::rtp::RtpSender;
 
 /// Between sender reports.
@@ -51,9 +53,11 @@ pub(crate) enum Transport {
     Interleaved(u8, u8),
     /// By UDP.
     Udp(UdpPair),
+    /// By the sender of a group, while there is a player.
+    Multicast(Arc<Group>, Option<Player>),
 }
 
-/// Sockets for RTP and RTCP, connected to the client.
+/// Sockets for RTP and RTCP, connected to the client or a group.
 #[derive(Debug)]
 pub(crate) struct UdpPair {
     rtp: UdpSocket,
@@ -83,11 +87,14 @@ pub(crate) enum Event {
 }
 
 impl UdpPair {
-    /// Binds two ports at `local` and connects them to `ports` of the client.
+    /// Binds two ports at `local` and connects them to those of the client.
     ///
     /// # Errors
     /// When there are no such ports.
-    pub(crate) async fn bind(local: IpAddr, peer: IpAddr, ports: (u16, u16)) -> io::Result<Self> {
+    pub(crate) async fn bind(
+        local: IpAddr,
+        [to_rtp, to_rtcp]: [SocketAddr; 2],
+    ) -> io::Result<Self> {
         let mut error = io::Error::from(io::ErrorKind::AddrInUse);
         for _ in 0..PORT_ATTEMPTS {
             let rtp = UdpSocket::bind((local, 0)).await?;
@@ -98,14 +105,23 @@ impl UdpPair {
 
             match UdpSocket::bind((local, port + 1)).await {
                 Ok(rtcp) => {
-                    rtp.connect(SocketAddr::new(peer, ports.0)).await?;
-                    rtcp.connect(SocketAddr::new(peer, ports.1)).await?;
+                    rtp.connect(to_rtp).await?;
+                    rtcp.connect(to_rtcp).await?;
                     return Ok(Self { rtp, rtcp, port });
                 }
                 Err(taken) => error = taken,
             }
         }
         Err(error)
+    }
+
+    /// How far what goes to a group goes, and whether this host gets it too. Linux sends it by the interface that has the
+    /// address of the socket.
+    pub(crate) fn reach(&self, ttl: u8, looped: bool) -> io::Result<()> {
+        [&self.rtp, &self.rtcp].into_iter().try_for_each(|socket| {
+            socket.set_multicast_ttl_v4(ttl.into())?;
+            socket.set_multicast_loop_v4(looped)
+        })
     }
 
     async fn heard(&self) {
@@ -131,9 +147,37 @@ impl Session {
         }
     }
 
+    /// Its field `Transport`: what the client wished for, and what of it is ours to choose.
+    pub(crate) fn way(&self, wish: Wish) -> String {
+        let ssrc = self.rtp.ssrc;
+        match (&self.transport, wish) {
+            (Transport::Udp(UdpPair { port, .. }), Wish::Udp(rtp, rtcp)) => format!(
+                "RTP/AVP;unicast;client_port={rtp}-{rtcp};server_port={port}-{};ssrc={ssrc:08X}",
+                port + 1
+            ),
+            (Transport::Multicast(group, _), _) => {
+                let (ip, port) = (group.address.ip(), group.address.port());
+                let ttl = group.ttl;
+                format!(
+                    "RTP/AVP;multicast;destination={ip};port={port}-{};ttl={ttl}",
+                    port + 1
+                )
+            }
+            (Transport::Interleaved(rtp, rtcp), _) => {
+                format!("RTP/AVP/TCP;unicast;interleaved={rtp}-{rtcp};ssrc={ssrc:08X}")
+            }
+            (Transport::Udp(_), _) => unreachable!("the transport is the one that was wished for"),
+        }
+    }
+
     /// Begins to play, or goes on: the RTP time of the next packet, if it is known.
     pub(crate) fn play(&mut self) -> Option<u32> {
         self.playing = true;
+        if let Transport::Multicast(group, player) = &mut self.transport {
+            player.get_or_insert_with(|| Player::new(group));
+            // What the group gets has numbers of its own.
+            return None;
+        }
         if let Some(sending) = &self.sending {
             return Some(sending.timestamp);
         }
@@ -150,6 +194,9 @@ impl Session {
     pub(crate) fn pause(&mut self) {
         self.playing = false;
         self.first = None;
+        if let Transport::Multicast(_, player) = &mut self.transport {
+            *player = None;
+        }
     }
 
     /// Waits for what happens next; `idle`: the connection has sent all that it was given. Cancel safe.
@@ -158,7 +205,7 @@ impl Session {
         let transport = &self.transport;
         let heard = async {
             match transport {
-                Transport::Interleaved(..) => pending().await,
+                Transport::Interleaved(..) | Transport::Multicast(..) => pending().await,
                 Transport::Udp(sockets) => sockets.heard().await,
             }
         };
@@ -196,6 +243,8 @@ impl Session {
         }
 
         match self.transport {
+            // By the sender of the group.
+            Transport::Multicast(..) => {}
             Transport::Interleaved(channel, _) => {
                 let mut offset = 0;
                 while offset < picture.scan.len() {
@@ -251,6 +300,7 @@ impl Session {
             return;
         };
         match &self.transport {
+            Transport::Multicast(..) => {}
             Transport::Interleaved(_, channel) => {
                 interleave(*channel, out, |out| out.extend(report));
             }

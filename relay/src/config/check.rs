@@ -27,6 +27,7 @@ impl Config {
 
         self.check_feed()?;
         self.check_multicast()?;
+        self.check_rtsp_multicast()?;
         self.check_http()?;
         self.check_webrtc()?;
         self.check_mqtt()?;
@@ -289,14 +290,7 @@ impl Config {
         let Some(first) = self.multicast else {
             return Ok(());
         };
-
-        let last = u32::try_from(MAX_STREAMS - 1)
-            .ok()
-            .and_then(|more| first.ip().to_bits().checked_add(more));
-        let last = last.map(|last| SocketAddrV4::new(Ipv4Addr::from_bits(last), first.port()));
-        if !multicast::is_usable(&first) || !last.is_some_and(|last| multicast::is_usable(&last)) {
-            return Err(ConfigError::NotAGroup(first));
-        }
+        check_groups("multicast", first)?;
 
         if !self.listen.is_ipv4() {
             return Err(ConfigError::NotIpv4(self.listen));
@@ -310,6 +304,39 @@ impl Config {
             Some(_) => Ok(()),
         }
     }
+
+    fn check_rtsp_multicast(&self) -> Result<(), ConfigError> {
+        let Some(first) = self.rtsp_multicast else {
+            return Ok(());
+        };
+        check_groups("rtsp_multicast", first)?;
+
+        if first.port() % 2 == 1 {
+            return Err(ConfigError::OddPort(first));
+        }
+        if self.rtsp.is_none() {
+            return Err(ConfigError::NoRtsp("rtsp_multicast"));
+        }
+        if self.http_access != HttpAccess::Open {
+            return Err(ConfigError::GroupsAskNobody);
+        }
+        match self.interface() {
+            None => Err(ConfigError::NoInterface(self.listen)),
+            Some(_) => Ok(()),
+        }
+    }
+}
+
+/// Whether there is a group for each stream, from `first` on.
+fn check_groups(key: &'static str, first: SocketAddrV4) -> Result<(), ConfigError> {
+    let last = u32::try_from(MAX_STREAMS - 1)
+        .ok()
+        .and_then(|more| first.ip().to_bits().checked_add(more));
+    let last = last.map(|last| SocketAddrV4::new(Ipv4Addr::from_bits(last), first.port()));
+    if !multicast::is_usable(&first) || !last.is_some_and(|last| multicast::is_usable(&last)) {
+        return Err(ConfigError::NotAGroup(key, first));
+    }
+    Ok(())
 }
 
 /// Whether a text is a scheme, a host and perhaps a port, as browsers write them.

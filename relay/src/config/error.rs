@@ -55,10 +55,19 @@ pub enum ConfigError {
     },
     /// Not 64 groups.
     #[error(
-        "multicast = \"{0}\" names no groups: this address and the 63 after it must be multicast addresses beyond \
+        "{0} = \"{1}\" names no groups: this address and the 63 after it must be multicast addresses beyond \
          224.0.0.255 (239.0.0.0 and on are for use within a site), with a port"
     )]
-    NotAGroup(SocketAddrV4),
+    NotAGroup(&'static str, SocketAddrV4),
+    /// RTP has even ports, and RTCP the odd ones behind them (RFC 3550, 11).
+    #[error("rtsp_multicast = \"{0}\" has an odd port: give it an even one, RTCP gets the next")]
+    OddPort(SocketAddrV4),
+    /// Pictures for everybody where not everybody may have them.
+    #[error(
+        "rtsp_multicast sends pictures to whoever joins a group, which is only for http_access = \"open\": unset it and let \
+         players come one by one"
+    )]
+    GroupsAskNobody,
     /// Multicast from an address of the other kind.
     #[error("multicast needs an IPv4 address to listen on, which {0} is not")]
     NotIpv4(SocketAddr),
@@ -122,6 +131,9 @@ pub enum ConfigError {
         "webrtc = \"{0}\" takes a relay that was built with WebRTC: this one was built with --no-default-features"
     )]
     NoWebRtc(SocketAddr),
+    /// A setting of RTSP where there is none.
+    #[error("{0} has no use without rtsp = \"ADDRESS:PORT\"")]
+    NoRtsp(&'static str),
     /// A setting of WebRTC where there is none.
     #[error("{0} has no use without webrtc = \"ADDRESS:PORT\"")]
     NoWebRtcPort(&'static str),

@@ -162,7 +162,7 @@ fn groups_are_sixty_four_and_their_interface_is_known_and_fits_who_may_come() {
         let bad = config(bad, "10.0.0.1:5004");
         assert_eq!(
             bad.check(),
-            Err(ConfigError::NotAGroup(bad.multicast.unwrap()))
+            Err(ConfigError::NotAGroup("multicast", bad.multicast.unwrap()))
         );
     }
 
@@ -258,5 +258,43 @@ fn a_number_out_of_range_is_named() {
         }
         .check()
         .is_err()
+    );
+}
+
+#[test]
+fn groups_of_rtsp_are_for_relays_that_everyone_may_watch_and_ports_are_even() {
+    let good = Config {
+        rtsp: Some("10.0.0.1:8554".parse().unwrap()),
+        rtsp_multicast: Some("239.255.43.0:5006".parse().unwrap()),
+        http_access: HttpAccess::Open,
+        listen: "10.0.0.1:5004".parse().unwrap(),
+        access: Access::Open,
+        ..Config::default()
+    };
+    good.check().unwrap();
+
+    let with = |change: fn(&mut Config)| {
+        let mut config = good.clone();
+        change(&mut config);
+        config
+    };
+    let bad = [
+        with(|config| config.http_access = HttpAccess::Loopback),
+        with(|config| config.http = config.rtsp.take()),
+        with(|config| config.rtsp_multicast = Some("239.255.43.0:5007".parse().unwrap())),
+        with(|config| config.rtsp_multicast = Some("239.255.255.200:5006".parse().unwrap())),
+    ];
+    let errors = bad.map(|config| config.check().unwrap_err());
+    assert!(
+        matches!(
+            errors,
+            [
+                ConfigError::GroupsAskNobody,
+                ConfigError::NoRtsp("rtsp_multicast"),
+                ConfigError::OddPort(_),
+                ConfigError::NotAGroup("rtsp_multicast", _)
+            ]
+        ),
+        "{errors:?}"
     );
 }

@@ -43,7 +43,7 @@ fn put(app: &App, epoch: u64, number: u64, jpeg: &'static [u8]) {
 }
 
 /// Runs `script` as the client of a connection with room for `pipe` bytes.
-fn converse<T>(app: &App, pipe: usize, script: impl AsyncFnOnce(Peer) -> T) -> T {
+fn converse<T>(app: &Arc<App>, pipe: usize, script: impl AsyncFnOnce(Peer) -> T) -> T {
     with_runtime(async {
         let (ours, theirs) = tokio::io::duplex(pipe);
         tokio::select! {
