@@ -30,9 +30,9 @@ const TIMEBASE: [i32; 2] = [1, 1_000_000];
 /// Peers' requests for key frames are met once in this.
 const KEY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A key frame is sent within so long at its encoder's bitrate. libvpx takes the bits of six seconds for it: 235 kB for a picture
-/// of 1280x720 with noise, which stood before all others for a second.
-const KEY_TIME: Duration = Duration::from_millis(200);
+/// A key frame is sent within so long at its encoder's bitrate, and at that which a peer has that joins. libvpx takes the bits
+/// of six seconds for it: 235 kB for a picture of 1280x720 with noise, which stood before all others for a second.
+const KEY_TIME: Duration = Duration::from_millis(150);
 
 /// The coarsest key frame is of squares of so many pixels a side.
 const MAX_SQUARE: usize = 16;
@@ -373,7 +373,8 @@ impl EncoderTask {
     fn encode_key(&mut self, now: Time) -> vpx_encode::Result<Option<Packet>> {
         let size = (self.picture.width, self.picture.height);
         let kbps = self.control.kbps.load(Relaxed);
-        let most = kbps as usize * KEY_TIME.as_millis() as usize / 8;
+        let least = kbps.min(self.control.rung.start_kbps());
+        let most = least as usize * KEY_TIME.as_millis() as usize / 8;
         let mut square = 1;
         // It has about one and a half of the JPEG's bytes, and half as many or fewer with squares of twice the side.
         let mut expected = self.detail * 3 / 2;
