@@ -176,9 +176,12 @@ pub struct Config {
     /// Where WebRTC's media comes and goes (UDP), for clients of WHEP at /whep/STREAM of http. Unset: nowhere.
     #[arg(value_parser = listen_address)]
     pub webrtc: Option<SocketAddr>,
-    /// Addresses by which clients reach the port in webrtc, such as that of a NAT before this host. When empty, it is the one
-    /// by which their request came.
+    /// Addresses by which clients reach the ports in webrtc and webrtc_tcp, such as that of a NAT before this host. When empty,
+    /// it is the one by which their request came.
     pub webrtc_addresses: Vec<IpAddr>,
+    /// Where WebRTC's media comes and goes by TCP, for clients whose networks carry no UDP (ICE over TCP). Unset: nowhere.
+    #[arg(value_parser = listen_address)]
+    pub webrtc_tcp: Option<SocketAddr>,
     /// Where to listen for WebRTC clients that speak the TCP signalling of aiortc's examples instead of WHEP: they get an
     /// offer of the first stream as a line of JSON. Unset: nowhere. It cannot ask for a token.
     #[arg(value_parser = listen_address)]

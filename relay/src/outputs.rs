@@ -49,6 +49,7 @@ fn with_webrtc(
     let settings = fanlight_webrtc::Settings {
         listen,
         addresses: config.webrtc_addresses.clone(),
+        tcp: config.webrtc_tcp,
         signalling: config.webrtc_signalling,
     };
     let (webrtc, whep) = fanlight_webrtc::WebRtc::bind(settings)?;

@@ -231,6 +231,7 @@ impl Config {
             None if !self.webrtc_addresses.is_empty() => {
                 Err(ConfigError::NoWebRtcPort("webrtc_addresses"))
             }
+            None if self.webrtc_tcp.is_some() => Err(ConfigError::NoWebRtcPort("webrtc_tcp")),
             None if self.webrtc_signalling.is_some() => {
                 Err(ConfigError::NoWebRtcPort("webrtc_signalling"))
             }

@@ -57,6 +57,7 @@ fn ports(config: &Config) -> impl Iterator<Item = (&'static str, Port)> {
         ("webrtc", true, config.webrtc),
         ("http", false, config.http),
         ("rtsp", false, config.rtsp),
+        ("webrtc_tcp", false, config.webrtc_tcp),
         ("webrtc_signalling", false, config.webrtc_signalling),
     ];
 

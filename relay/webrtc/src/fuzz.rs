@@ -11,6 +11,7 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::detections::decode;
 use fanlight_proto::limits::SOURCE_STALE;
 use fanlight_proto::message::FrameId;
+use str0m::net::Protocol;
 
 use crate::WEBRTC;
 use crate::coordinates::Tracker;
@@ -47,7 +48,7 @@ pub fn whep(bytes: &[u8]) {
     };
 
     let now = tokio::time::Instant::now().into_std();
-    let local = vec![SocketAddr::from(([127, 0, 0, 1], 8189))];
+    let local = vec![(Protocol::Udp, SocketAddr::from(([127, 0, 0, 1], 8189)))];
     let session = if choice & 1 == 0 {
         Session::accept(now, sdp, local, watcher, handle).map(|(session, _)| session)
     } else {
@@ -59,7 +60,7 @@ pub fn whep(bytes: &[u8]) {
     if let Ok(mut session) = session {
         let _ = session.patch(None, sdp);
         for seconds in 0..3 {
-            session.run(now + Duration::from_secs(seconds), &mut |_, _| {});
+            session.run(now + Duration::from_secs(seconds), &mut |_| {});
         }
     }
 }

@@ -15,6 +15,7 @@ mod sdp;
 mod server;
 mod session;
 mod signalling;
+mod tcp;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
@@ -27,7 +28,7 @@ use fanlight_live::whep::{WhepClient, WhepRequest};
 use fanlight_live::{OutputKind, OutputServer, StreamTable, start_thread};
 use tokio::sync::mpsc;
 
-use server::Server;
+use server::{Server, Ways};
 
 /// Peers as they are listed.
 const WEBRTC: OutputKind = OutputKind("webrtc");
@@ -40,6 +41,8 @@ pub struct Settings {
     /// Addresses by which clients reach that port, such as that of a NAT before this host. Without any, it is the one by
     /// which their request came.
     pub addresses: Vec<IpAddr>,
+    /// Where media comes and goes for clients without UDP (ICE over TCP); none: nowhere.
+    pub tcp: Option<SocketAddr>,
     /// Where clients come that speak the TCP signalling of aiortc's examples; none: nowhere.
     pub signalling: Option<SocketAddr>,
 }
@@ -50,6 +53,7 @@ pub struct WebRtc {
     socket: UdpSocket,
     address: SocketAddr,
     addresses: Vec<IpAddr>,
+    tcp: Option<(TcpListener, SocketAddr)>,
     requests: mpsc::Receiver<WhepRequest>,
     signalling: Option<(TcpListener, SocketAddr, WhepClient)>,
 }
@@ -67,6 +71,7 @@ impl WebRtc {
         });
         let (address, socket) = bound.map_err(|error| BindError::new("WebRTC", listen, error))?;
 
+        let tcp = settings.tcp.map(|listen| listener::bind("WebRTC", listen));
         let (client, requests) = WhepClient::channel();
         let signalling = settings
             .signalling
@@ -79,6 +84,7 @@ impl WebRtc {
             socket,
             address,
             addresses: settings.addresses,
+            tcp: tcp.transpose()?,
             requests,
             signalling,
         };
@@ -93,6 +99,9 @@ impl OutputServer for WebRtc {
         shutdown: Shutdown,
     ) -> io::Result<JoinHandle<()>> {
         tracing::info!(webrtc = %self.address, "WebRTC");
+        if let Some((_, address)) = &self.tcp {
+            tracing::info!(tcp = %address, "WebRTC by TCP");
+        }
         if let Some((_, address, _)) = &self.signalling {
             tracing::info!(signalling = %address, "TCP signalling of WebRTC");
         }
@@ -102,11 +111,17 @@ impl OutputServer for WebRtc {
             let server = Server::new(&self, table)?;
             let output = *self;
             if let Some((listener, _, requests)) = output.signalling {
-                tokio::spawn(signalling::serve(listener, requests, refusals));
+                tokio::spawn(signalling::serve(listener, requests, refusals.clone()));
             }
-            server
-                .run(output.socket, output.requests, shutdown.wait())
-                .await
+            let packets = output
+                .tcp
+                .map(|(listener, _)| tcp::start(listener, refusals));
+            let ways = Ways {
+                socket: output.socket,
+                packets: packets.transpose()?,
+                requests: output.requests,
+            };
+            server.run(ways, shutdown.wait()).await
         })
     }
 }

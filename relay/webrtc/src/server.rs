@@ -15,6 +15,7 @@ use fanlight_live::ledger::{Charge, Resource, client_network};
 use fanlight_live::whep::{WhepAnswer, WhepCommand, WhepError, WhepRequest};
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::StreamName;
+use str0m::net::{Protocol, Transmit};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
@@ -22,11 +23,12 @@ use crate::encoder::{EncodedFrame, Encoder, KeyRequest};
 use crate::picture::covers_card;
 use crate::rung::Rung;
 use crate::session::{Session, Watcher};
+use crate::tcp::{TcpConnection, TcpPacket};
 use crate::{WEBRTC, WebRtc};
 
 /// Peers at a time, and of those from one network: each costs 0.3 % of a core.
-const MAX_PEERS: usize = 64;
-const MAX_PEERS_PER_NETWORK: usize = 32;
+pub(crate) const MAX_PEERS: usize = 64;
+pub(crate) const MAX_PEERS_PER_NETWORK: usize = 32;
 
 /// What a peer holds at most: str0m keeps 2000 packets of 1150 bytes to repeat them, and 1000 that wait to be sent.
 const PEER_BYTES: usize = 4 << 20;
@@ -38,7 +40,7 @@ const MAX_FRAMES: usize = 8;
 const RECEIVES_PER_RUN: usize = 64;
 
 /// Largest datagram: the MTU of Ethernet, and some.
-const MAX_DATAGRAM: usize = 2_000;
+pub(crate) const MAX_DATAGRAM: usize = 2_000;
 
 /// Bitrates are looked at, and encoders without peers ended, this often.
 const TICK: Duration = Duration::from_millis(500);
@@ -46,11 +48,14 @@ const TICK: Duration = Duration::from_millis(500);
 /// All that the thread holds.
 pub(crate) struct Server {
     table: Arc<StreamTable>,
-    port: u16,
+    /// Where packets come, by protocol.
+    ports: Vec<(Protocol, u16)>,
     /// What to say to clients that reach us otherwise than they think.
     addresses: Vec<IpAddr>,
     sessions: BTreeMap<String, Session>,
     encoders: BTreeMap<(StreamName, Rung), Encoder>,
+    /// Connections by which peers have come, at most as many as [`tcp`](crate::tcp) admits in a tick.
+    connections: BTreeMap<SocketAddr, TcpConnection>,
     frames: (
         mpsc::Sender<EncodedFrame>,
         Option<mpsc::Receiver<EncodedFrame>>,
@@ -59,17 +64,31 @@ pub(crate) struct Server {
     origin: (Instant, Time),
 }
 
+/// By what packets and requests come.
+pub(crate) struct Ways {
+    pub(crate) socket: std::net::UdpSocket,
+    /// Where there is TCP.
+    pub(crate) packets: Option<mpsc::Receiver<TcpPacket>>,
+    pub(crate) requests: mpsc::Receiver<WhepRequest>,
+}
+
 impl Server {
     pub(crate) fn new(output: &WebRtc, table: Arc<StreamTable>) -> io::Result<Self> {
         str0m::crypto::from_feature_flags().install_process_default();
         let (sender, receiver) = mpsc::channel(MAX_FRAMES);
+        let tcp = output.tcp.iter();
+        let tcp = tcp.map(|(_, address)| (Protocol::Tcp, address.port()));
+        let ports = [(Protocol::Udp, output.address.port())]
+            .into_iter()
+            .chain(tcp);
 
         Ok(Self {
             table,
-            port: output.address.port(),
+            ports: ports.collect(),
             addresses: output.addresses.clone(),
             sessions: BTreeMap::new(),
             encoders: BTreeMap::new(),
+            connections: BTreeMap::new(),
             frames: (sender, Some(receiver)),
             origin: (tokio::time::Instant::now().into_std(), clock::now()),
         })
@@ -81,12 +100,18 @@ impl Server {
     /// When the port is of no use.
     pub(crate) async fn run(
         mut self,
-        socket: std::net::UdpSocket,
-        mut requests: mpsc::Receiver<WhepRequest>,
+        ways: Ways,
         stop: impl Future<Output = ()>,
     ) -> io::Result<()> {
         let mut stop = pin!(stop);
+        let Ways {
+            socket,
+            packets,
+            mut requests,
+        } = ways;
         let socket = UdpSocket::from_std(socket)?;
+        // Without TCP it is closed, and nothing comes.
+        let mut packets = packets.unwrap_or_else(|| mpsc::channel(1).1);
         let mut frames = self.frames.1.take().expect("a server runs once");
         let mut tick = tokio::time::interval(TICK);
         let mut datagram = [0; MAX_DATAGRAM];
@@ -105,12 +130,14 @@ impl Server {
                     let _ = request.reply.send(self.answer(request.command));
                 }
                 Some(frame) = frames.recv() => self.write(&frame),
+                Some(packet) = packets.recv() => self.receive_by_tcp(&socket, packet),
                 readable = socket.readable() => {
                     readable?;
                     self.receive(&socket, &mut datagram);
                 }
                 _ = tick.tick() => {
                     self.end_expired();
+                    self.connections.retain(|_, connection| connection.is_open());
                     self.tend_encoders();
                     self.change_rungs();
                 }
@@ -226,7 +253,10 @@ impl Server {
         };
         let candidates = addresses
             .into_iter()
-            .map(|address| SocketAddr::new(address, self.port))
+            .flat_map(|address| {
+                let ports = self.ports.iter();
+                ports.map(move |(protocol, port)| (*protocol, SocketAddr::new(address, *port)))
+            })
             .collect();
 
         let (now, time) = (self.now(), clock::now());
@@ -295,23 +325,50 @@ impl Server {
             };
 
             let source = SocketAddr::new(source.ip().to_canonical(), source.port());
-            let now = self.now();
-            let datagram = &buffer[..length];
-            for session in self.sessions.values_mut() {
-                if contain(session, |session| session.receive(now, source, datagram)) == Some(true)
-                {
-                    contain(session, |session| session.run(now, &mut send_by(socket)));
-                    break;
-                }
-            }
+            self.take(socket, Protocol::Udp, source, &buffer[..length]);
         }
+    }
+
+    /// Takes a packet of a connection, which ends when it is for nobody.
+    fn receive_by_tcp(&mut self, socket: &UdpSocket, packet: TcpPacket) {
+        let TcpPacket {
+            source,
+            data,
+            connection,
+        } = packet;
+        self.connections.insert(source, connection.clone());
+        if !self.take(socket, Protocol::Tcp, source, &data) {
+            self.connections.remove(&source);
+            connection.end();
+        }
+    }
+
+    /// Gives a packet to the peer that it is from; whether there is one.
+    fn take(
+        &mut self,
+        socket: &UdpSocket,
+        protocol: Protocol,
+        source: SocketAddr,
+        packet: &[u8],
+    ) -> bool {
+        let now = self.now();
+        let mut send = send_by(socket, &self.connections);
+        self.sessions.values_mut().any(|session| {
+            let receive = |session: &mut Session| session.receive(now, protocol, source, packet);
+            let taken = contain(session, receive) == Some(true);
+            if taken {
+                contain(session, |session| session.run(now, &mut send));
+            }
+            taken
+        })
     }
 
     /// Runs all peers, and forgets those that have ended.
     fn run_sessions(&mut self, socket: &UdpSocket) {
         let now = self.now();
+        let mut send = send_by(socket, &self.connections);
         for session in self.sessions.values_mut() {
-            contain(session, |session| session.run(now, &mut send_by(socket)));
+            contain(session, |session| session.run(now, &mut send));
 
             if let Some(request) = session.take_key_request()
                 && let Some(encoder) = self
@@ -390,10 +447,20 @@ impl Server {
     }
 }
 
-/// Sends; a datagram that finds no room is lost, and asked for again.
-fn send_by(socket: &UdpSocket) -> impl FnMut(SocketAddr, &[u8]) {
-    move |to, datagram| {
-        let _ = socket.try_send_to(datagram, to);
+/// Sends; a packet that finds no room is lost, and asked for again.
+fn send_by(
+    socket: &UdpSocket,
+    connections: &BTreeMap<SocketAddr, TcpConnection>,
+) -> impl FnMut(&Transmit) {
+    |packet| match packet.proto {
+        Protocol::Udp => {
+            let _ = socket.try_send_to(&packet.contents, packet.destination);
+        }
+        _ => {
+            if let Some(connection) = connections.get(&packet.destination) {
+                connection.send(&packet.contents);
+            }
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod backlog;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use fanlight_daemon::clock;
@@ -17,7 +17,7 @@ use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::channel::ChannelId;
 use str0m::format::Codec;
 use str0m::media::{Direction, Frequency, MediaKind, MediaTime, Mid, Pt};
-use str0m::net::{Protocol, Receive};
+use str0m::net::{Protocol, Receive, TcpType, Transmit};
 use str0m::rtp::{AbsCaptureTime, Extension};
 use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc};
 
@@ -29,9 +29,9 @@ use crate::sdp::{self, Credentials};
 /// A peer that the network carries no media to for so long is dropped.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A peer that has just connected gets a second key frame after so long: what comes while it still ends its handshake it
-/// drops, and GStreamer's webrtcbin never asks for another.
-const KEY_REPEAT: Duration = Duration::from_millis(500);
+/// What a network is taken to carry, in kbit/s, before it is known: twice what its encoder begins with, because a peer's first key
+/// frame is paced by it.
+const START_KBPS: u32 = 2 * Rung::Full.start_kbps();
 
 /// A peer that sends no STUN requests any more, as libnice does once it is connected, is there as long as its RTCP comes:
 /// each 7.5 s at least (RFC 3550 section 6.3.1).
@@ -58,8 +58,8 @@ pub(crate) struct Watcher {
 pub(crate) struct Session {
     pub(crate) watcher: Watcher,
     rtc: Rtc,
-    /// Candidates of ours; the first of the peer's family is where its datagrams are said to have come to.
-    local: Vec<SocketAddr>,
+    /// Candidates of ours; the first of the peer's protocol and family is where its packets are said to have come to.
+    local: Vec<(Protocol, SocketAddr)>,
     mid: Option<Mid>,
     /// The client's offer, as it would be now.
     offer: String,
@@ -88,10 +88,6 @@ pub(crate) struct Session {
     skipped: u64,
     /// Since the caller looked.
     key_request: Option<KeyRequest>,
-    /// When it was first seen that it is connected.
-    connected_at: Option<Instant>,
-    /// It has asked for its second key frame.
-    has_repeated_key: bool,
     kbps: Option<u32>,
     began: Instant,
     due: Instant,
@@ -106,7 +102,7 @@ impl Session {
     pub(crate) fn accept(
         now: Instant,
         offer: &str,
-        local: Vec<SocketAddr>,
+        local: Vec<(Protocol, SocketAddr)>,
         watcher: Watcher,
         handle: ClientHandle,
     ) -> Result<(Self, String), WhepError> {
@@ -114,7 +110,7 @@ impl Session {
         let answer = session.accept_offer(offer)?;
         session.mid = sdp::video_mid(&answer).map(Mid::from);
         // Nothing is sent before the peer has spoken.
-        session.drain(&mut |_, _| {});
+        session.drain(&mut |_| {});
         session.pt().ok_or(WhepError::NoCodec)?;
         Ok((session, answer))
     }
@@ -125,7 +121,7 @@ impl Session {
     /// [`WhepError::BadOffer`] when no offer can be made.
     pub(crate) fn offer(
         now: Instant,
-        local: Vec<SocketAddr>,
+        local: Vec<(Protocol, SocketAddr)>,
         watcher: Watcher,
         handle: ClientHandle,
     ) -> Result<(Self, String), WhepError> {
@@ -139,7 +135,7 @@ impl Session {
 
         session.mid = Some(mid);
         session.pending = Some(pending);
-        session.drain(&mut |_, _| {});
+        session.drain(&mut |_| {});
         Ok((session, offer.to_sdp_string()))
     }
 
@@ -154,7 +150,7 @@ impl Session {
             .sdp_api()
             .accept_answer(pending, answer)
             .map_err(|_| WhepError::BadOffer)?;
-        self.drain(&mut |_, _| {});
+        self.drain(&mut |_| {});
         self.pt().map(drop).ok_or(WhepError::NoCodec)
     }
 
@@ -182,7 +178,7 @@ impl Session {
 
         let offer = credentials.put_into(&self.offer);
         let answer = self.accept_offer(&offer)?;
-        self.drain(&mut |_, _| {});
+        self.drain(&mut |_| {});
         Ok(Some(sdp::fragment(&answer)))
     }
 
@@ -196,7 +192,7 @@ impl Session {
 
     fn new(
         now: Instant,
-        local: Vec<SocketAddr>,
+        local: Vec<(Protocol, SocketAddr)>,
         watcher: Watcher,
         handle: ClientHandle,
     ) -> Result<Self, WhepError> {
@@ -206,12 +202,19 @@ impl Session {
             .enable_vp8(true)
             .set_extension(CAPTURE_TIME_ID, Extension::AbsoluteCaptureTime)
             .set_extension(PLAYOUT_DELAY_ID, Extension::PlayoutDelay)
-            .enable_bwe(Some(Bitrate::kbps(Rung::Full.start_kbps().into())))
+            .enable_bwe(Some(Bitrate::kbps(START_KBPS.into())))
             .build(now);
-        for &address in &local {
-            let candidate =
-                Candidate::host(address, Protocol::Udp).map_err(|_| WhepError::BadOffer)?;
-            rtc.add_local_candidate(candidate);
+        for &(protocol, address) in &local {
+            let candidate = match protocol {
+                Protocol::Udp => Candidate::host(address, protocol),
+                // Clients connect to us.
+                _ => Candidate::builder()
+                    .tcp()
+                    .host(address)
+                    .tcptype(TcpType::Passive)
+                    .build(),
+            };
+            rtc.add_local_candidate(candidate.map_err(|_| WhepError::BadOffer)?);
         }
         rtc.bwe()
             .set_desired_bitrate(Bitrate::kbps(MAX_KBPS.into()));
@@ -237,8 +240,6 @@ impl Session {
             asks_key: false,
             skipped: 0,
             key_request: None,
-            connected_at: None,
-            has_repeated_key: false,
             kbps: None,
             began: now,
             due: now,
@@ -246,12 +247,21 @@ impl Session {
         })
     }
 
-    /// Whether a datagram from `source` is for this peer, which is then given it.
-    pub(crate) fn receive(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) -> bool {
-        let Some(destination) = self.destination(source.ip()) else {
+    /// Whether a packet from `source` is for this peer, which is then given it.
+    pub(crate) fn receive(
+        &mut self,
+        now: Instant,
+        protocol: Protocol,
+        source: SocketAddr,
+        packet: &[u8],
+    ) -> bool {
+        let is_there = |(at, local): &&(Protocol, SocketAddr)| {
+            *at == protocol && local.is_ipv4() == source.is_ipv4()
+        };
+        let Some(&(_, destination)) = self.local.iter().find(is_there) else {
             return false;
         };
-        let Ok(receive) = Receive::new(Protocol::Udp, source, destination, datagram) else {
+        let Ok(receive) = Receive::new(protocol, source, destination, packet) else {
             return false;
         };
 
@@ -262,26 +272,18 @@ impl Session {
 
         self.feed(input);
         // RFC 7983 tells RTP and RTCP by the first byte.
-        if matches!(datagram.first(), Some(128..=191)) {
+        if matches!(packet.first(), Some(128..=191)) {
             self.heard = now;
         }
         true
     }
 
-    /// Does what is due, and gives `send` what is to be sent, and where.
-    pub(crate) fn run(&mut self, now: Instant, send: &mut impl FnMut(SocketAddr, &[u8])) {
+    /// Does what is due, and gives `send` what is to be sent.
+    pub(crate) fn run(&mut self, now: Instant, send: &mut impl FnMut(&Transmit)) {
         if now >= self.due || self.over {
             self.feed(Input::Timeout(now));
         }
         self.drain(send);
-
-        if self.connected && !self.has_repeated_key {
-            let connected = *self.connected_at.get_or_insert(now);
-            if now >= connected + KEY_REPEAT {
-                self.has_repeated_key = true;
-                self.key_request.get_or_insert(KeyRequest::Lost);
-            }
-        }
 
         if self.over {
             // What says so to the peer (RTCP BYE, and close_notify of DTLS) has been sent.
@@ -429,13 +431,6 @@ impl Session {
         })
     }
 
-    fn destination(&self, source: IpAddr) -> Option<SocketAddr> {
-        self.local
-            .iter()
-            .find(|local| local.is_ipv4() == source.is_ipv4())
-            .copied()
-    }
-
     fn pt(&mut self) -> Option<Pt> {
         let writer = self.rtc.writer(self.mid?)?;
         writer
@@ -451,14 +446,14 @@ impl Session {
     }
 
     /// str0m must be drained after each change.
-    fn drain(&mut self, send: &mut impl FnMut(SocketAddr, &[u8])) {
+    fn drain(&mut self, send: &mut impl FnMut(&Transmit)) {
         while self.rtc.is_alive() {
             match self.rtc.poll_output() {
                 Ok(Output::Timeout(due)) => {
                     self.due = due;
                     return;
                 }
-                Ok(Output::Transmit(transmit)) => send(transmit.destination, &transmit.contents),
+                Ok(Output::Transmit(transmit)) => send(&transmit),
                 Ok(Output::Event(event)) => self.on_event(&event),
                 Err(_) => self.rtc.disconnect(),
             }
@@ -485,7 +480,9 @@ impl Session {
             Event::EgressBitrateEstimate(
                 BweKind::Twcc { estimate, .. } | BweKind::Remb { estimate, .. },
             ) => {
-                self.kbps = u32::try_from(estimate.as_u64() / 1_000).ok();
+                let kbps = u32::try_from(estimate.as_u64() / 1_000).ok();
+                // What we began with is no news.
+                self.kbps = kbps.filter(|kbps| *kbps != START_KBPS).or(self.kbps);
             }
             Event::IceConnectionStateChange(state) => {
                 self.has_lost_ice = *state == IceConnectionState::Disconnected;

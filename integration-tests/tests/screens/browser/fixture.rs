@@ -11,7 +11,7 @@ use fanlight_tests::program::{Launch, Program};
 /// The relay's TCP port for browsers, on an address of the test's own.
 pub(crate) const PORT: u16 = 8080;
 
-/// Its UDP port for WebRTC.
+/// Its port for WebRTC, UDP and TCP.
 pub(crate) const WEBRTC_PORT: u16 = 8189;
 
 /// Width and height of every camera.
@@ -64,20 +64,30 @@ impl Fixture {
     pub(crate) fn at(host: &Host, rate: u32) -> Self {
         let env = TestEnv::new();
         let source = source(&env, 1, rate).ready();
-        Self::serve_at(host, env, source, &name(1))
+        Self::serve_at(host, env, source, &name(1), "")
     }
 
     /// As [`pattern`](Self::pattern), at a relay on `host` that everyone may watch, also by WebRTC.
     pub(crate) fn pattern_at(host: &Host) -> Self {
+        Self::pattern_with(host, "")
+    }
+
+    /// As that, by TCP too.
+    pub(crate) fn pattern_by_tcp_at(host: &Host) -> Self {
+        let tcp = SocketAddr::from((host.address(), WEBRTC_PORT));
+        Self::pattern_with(host, &format!("--webrtc-tcp {tcp}"))
+    }
+
+    fn pattern_with(host: &Host, flags: &str) -> Self {
         let env = TestEnv::new();
         let source = env
             .source("pattern")
             .flags("--input pattern --size 1280x720 --rate 30")
             .ready();
-        Self::serve_at(host, env, source, "pattern")
+        Self::serve_at(host, env, source, "pattern", flags)
     }
 
-    fn serve_at(host: &Host, env: TestEnv, source: Program, stream: &str) -> Self {
+    fn serve_at(host: &Host, env: TestEnv, source: Program, stream: &str, flags: &str) -> Self {
         let [listen, http, webrtc] =
             [5004, PORT, WEBRTC_PORT].map(|port| SocketAddr::from((host.address(), port)));
         let relay = env
@@ -88,7 +98,8 @@ impl Fixture {
         let relay = relay
             .flags("--access open --http-access open")
             .flag("http", http.to_string())
-            .flag("webrtc", webrtc.to_string());
+            .flag("webrtc", webrtc.to_string())
+            .flags(flags);
         Self {
             relay: relay.under(&host.enter()).ready(),
             sources: vec![source],

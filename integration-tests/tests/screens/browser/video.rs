@@ -163,6 +163,22 @@ fn a_pane_goes_back_to_pictures_by_itself_where_video_does_not_get_through() {
 }
 
 #[test]
+fn a_pane_shows_video_by_tcp_where_udp_does_not_get_through() {
+    let Some(lab) = Lab::open() else { return };
+    let [relay, screen] = ["relay", "screen"].map(|name| lab.host(name));
+    let Some(browser) = Browser::start(&screen.enter()) else {
+        return;
+    };
+
+    let fixture = Fixture::pattern_by_tcp_at(&relay);
+    lab.rule(&format!("udp dport {WEBRTC_PORT} drop"));
+    let page = browser.open(&fixture.url(AS_VIDEO), &Look::default());
+    wait_by(&page, "video");
+    assert_age_is_true(&page);
+    page.assert_clean();
+}
+
+#[test]
 fn a_relay_without_webrtc_shows_pictures_and_offers_no_video() {
     let Some(browser) = Browser::start(&[]) else {
         return;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "every step of a test must succeed")]
 
 mod narrow;
+mod tcp;
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -60,6 +61,7 @@ impl Relay {
         let settings = Settings {
             listen: "127.0.0.1:0".parse().unwrap(),
             addresses: Vec::new(),
+            tcp: Some("127.0.0.1:0".parse().unwrap()),
             signalling: None,
         };
         let (output, whep) = WebRtc::bind(settings).unwrap();
@@ -195,14 +197,7 @@ impl Peer {
             panic!("{answer:?}");
         };
 
-        let port = sdp
-            .split_whitespace()
-            .skip_while(|word| *word != "127.0.0.1")
-            .nth(1)
-            .and_then(|port| port.parse().ok())
-            .filter(|port| *port != 0)
-            .map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
-            .unwrap_or_else(|| panic!("no candidate in {sdp}"));
+        let port = candidate(&sdp, "udp");
         let answer = SdpAnswer::from_sdp_string(&sdp).unwrap();
         rtc.sdp_api().accept_answer(pending, answer).unwrap();
         Self {
@@ -326,6 +321,15 @@ impl Peer {
 
 fn now() -> std::time::Instant {
     tokio::time::Instant::now().into_std()
+}
+
+/// Where the relay's candidate of this protocol is (RFC 8839, 5.1).
+fn candidate(sdp: &str, protocol: &str) -> SocketAddr {
+    let lines = sdp.lines().filter(|line| line.starts_with("a=candidate:"));
+    let words = lines.map(|line| line.split(' ').collect::<Vec<_>>());
+    let found = words.into_iter().find(|words| words[2] == protocol);
+    let words = found.unwrap_or_else(|| panic!("no candidate of {protocol} in {sdp}"));
+    SocketAddr::new(words[4].parse().unwrap(), words[5].parse().unwrap())
 }
 
 /// The lines with the credentials of ICE.
