@@ -16,6 +16,7 @@ const FRAMES: u64 = 30;
 /// Debian's own interpreter: the only one that has its python3-gi.
 const DEBIAN_PYTHON: &str = "/usr/bin/python3";
 
+const CHROMIUM: &str = "/usr/bin/chromium";
 const FIREFOX: &str = "/usr/bin/firefox-esr";
 
 /// What a client needs of GStreamer, tried out.
@@ -80,6 +81,34 @@ fn werift_gets_the_stream_from_a_key_frame_on() {
 
     assert_eq!(said["frames"], FRAMES, "{said}");
     assert_eq!((&said["key"], &said["ended"]), (&true.into(), &204.into()));
+}
+
+#[test]
+fn whep_js_shows_the_stream_in_chromium_also_after_an_ice_restart() {
+    if !Path::new(CHROMIUM).is_file() {
+        return skip(&format!("{CHROMIUM} is not there"));
+    }
+    let Some(script) = node_script("whep-js.mjs") else {
+        return;
+    };
+    let Some(said) = said(|fixture, relay| {
+        let node = fixture.env.launch("whep-js", "node".into());
+        let script = script.display();
+        node.flags(&format!("{script} {CHROMIUM} {} {FRAMES}", whep(relay)))
+    }) else {
+        return;
+    };
+
+    assert_eq!(
+        (&said["before"], &said["after"]),
+        (&FRAMES.into(), &FRAMES.into())
+    );
+    assert_eq!(said["restarted"], true, "{said}");
+    assert!(
+        [1280, 640].map(Value::from).contains(&said["width"]),
+        "{said}"
+    );
+    assert_eq!(said["errors"].as_array().map(Vec::len), Some(0), "{said}");
 }
 
 #[test]
