@@ -25,6 +25,7 @@ pub mod http;
 pub mod jpeg;
 pub mod lab;
 pub mod light_peers;
+pub mod light_players;
 pub mod light_viewers;
 pub mod log;
 pub mod lossy;

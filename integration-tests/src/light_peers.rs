@@ -31,6 +31,19 @@ pub struct LightPeers {
     thread: Option<JoinHandle<()>>,
 }
 
+/// How long after a client's offer was sent something came.
+#[derive(Clone, Copy, Debug)]
+pub struct FirstFrame {
+    /// The answer.
+    pub answered: Duration,
+    /// The end of ICE and DTLS.
+    pub connected: Duration,
+    /// The first packet of media.
+    pub packet: Duration,
+    /// All of the first picture.
+    pub frame: Duration,
+}
+
 /// One of them.
 struct Peer {
     rtc: Rtc,
@@ -38,6 +51,36 @@ struct Peer {
     address: SocketAddr,
     frames: Arc<AtomicU64>,
     due: Instant,
+    offered: Instant,
+    answered: Duration,
+    connected: Option<Duration>,
+    packet: Option<Duration>,
+}
+
+/// Lets one more client watch `stream` until it has a picture.
+///
+/// # Panics
+/// When none comes.
+#[must_use]
+#[track_caller]
+pub fn first_frame(site: Site, stream: &str) -> FirstFrame {
+    let (mut peer, session) = Peer::join(site, &format!("/whep/{stream}"));
+    while peer.frames.load(Relaxed) == 0 {
+        assert!(now() - peer.offered < SOON, "no picture came");
+        if peer.turn().is_none() {
+            pause(REST);
+        }
+    }
+    let frame = now() - peer.offered;
+
+    let ended = site.ask("DELETE", &session, &[], "");
+    assert_eq!(ended.status, 204);
+    FirstFrame {
+        answered: peer.answered,
+        connected: peer.connected.expect("a picture takes a connection"),
+        packet: peer.packet.expect("a picture has packets"),
+        frame,
+    }
 }
 
 impl LightPeers {
@@ -48,8 +91,18 @@ impl LightPeers {
     #[must_use]
     #[track_caller]
     pub fn join(site: Site, stream: &str, count: usize) -> Self {
+        Self::join_at(site, &format!("/whep/{stream}"), count)
+    }
+
+    /// As [`join`](Self::join), where a server of whomever takes offers at `path`.
+    ///
+    /// # Panics
+    /// When one is not let in.
+    #[must_use]
+    #[track_caller]
+    pub fn join_at(site: Site, path: &str, count: usize) -> Self {
         let (mut peers, sessions): (Vec<_>, Vec<_>) =
-            (0..count).map(|_| Peer::join(site, stream)).unzip();
+            (0..count).map(|_| Peer::join(site, path)).unzip();
         let frames = peers.iter().map(|peer| Arc::clone(&peer.frames)).collect();
         let over = Arc::new(AtomicBool::new(false));
         let end = Arc::clone(&over);
@@ -100,7 +153,8 @@ impl LightPeers {
 
 impl Drop for LightPeers {
     fn drop(&mut self) {
-        for session in &self.sessions {
+        // Servers of others may have named none.
+        for session in self.sessions.iter().filter(|path| !path.is_empty()) {
             // A relay that has gone has no sessions.
             let _ = self.site.begin("DELETE", session, &[], "");
         }
@@ -115,7 +169,7 @@ impl Drop for LightPeers {
 
 impl Peer {
     #[track_caller]
-    fn join(site: Site, stream: &str) -> (Self, String) {
+    fn join(site: Site, path: &str) -> (Self, String) {
         let host = site.0.ip();
         let socket = UdpSocket::bind((host, 0)).expect("there is a free port");
         socket
@@ -131,8 +185,8 @@ impl Peer {
         let (offer, pending) = changes.apply().expect("there is something to offer");
 
         let headers = [("Content-Type", "application/sdp")];
-        let path = format!("/whep/{stream}");
-        let answer = site.ask("POST", &path, &headers, &offer.to_sdp_string());
+        let offered = now();
+        let answer = site.ask("POST", path, &headers, &offer.to_sdp_string());
         let sdp = String::from_utf8_lossy(&answer.body).into_owned();
         assert_eq!(answer.status, 201, "{sdp}");
         let parsed = SdpAnswer::from_sdp_string(&sdp).expect("the answer is SDP");
@@ -146,6 +200,10 @@ impl Peer {
             address,
             frames: Arc::new(AtomicU64::new(0)),
             due: now(),
+            offered,
+            answered: now() - offered,
+            connected: None,
+            packet: None,
         };
         (peer, answer.header("location").to_owned())
     }
@@ -157,6 +215,10 @@ impl Peer {
 
         while let Ok((length, from)) = self.socket.recv_from(&mut buffer) {
             busy = Some(());
+            // RTP, and no RTCP (RFC 5761, 4).
+            if matches!(buffer[..2], [128..=191, kind] if !(192..=223).contains(&kind)) {
+                self.packet.get_or_insert(now() - self.offered);
+            }
             if let Ok(receive) = Receive::new(Protocol::Udp, from, self.address, &buffer[..length])
             {
                 self.feed(Input::Receive(now(), receive));
@@ -186,6 +248,9 @@ impl Peer {
                 }
                 Ok(Output::Event(Event::MediaData(_))) => {
                     self.frames.fetch_add(1, Relaxed);
+                }
+                Ok(Output::Event(Event::Connected)) => {
+                    self.connected = Some(now() - self.offered);
                 }
                 Ok(Output::Event(_)) => {}
                 Err(_) => return,

@@ -1,5 +1,7 @@
 //! The relay's WebRTC with clients of others: aiortc in Python, which finds the ball and tells where.
 
+mod beside;
+mod first_frame;
 mod peers;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -8,7 +10,7 @@ use std::time::Duration;
 
 use fanlight_tests::TestEnv;
 use fanlight_tests::http::Site;
-use fanlight_tests::program::Program;
+use fanlight_tests::program::{Launch, Program};
 use fanlight_tests::python::{python, script};
 use fanlight_tests::viewer_process::{Report, ViewerProcess};
 use fanlight_tests::wait::{SOON, until};
@@ -43,8 +45,12 @@ impl Fixture {
         let source = env
             .source("cam")
             // How late a busy machine makes a client is not judged here.
-            .flags("--input ball --size 640x480 --rate 30 --quality 90 --history-size 1000 --max-age 60s")
-            .ready();
+            .flags("--input ball --size 640x480 --rate 30 --quality 90 --history-size 1000 --max-age 60s");
+        Self::with(env, source, relay_flags)
+    }
+
+    fn with(env: TestEnv, source: Launch, relay_flags: &str) -> Self {
+        let source = source.ready();
         let relay = env.webrtc_relay(relay_flags);
         let site = Site::of(&relay);
         Self {
