@@ -9,6 +9,7 @@ mod auth;
 mod connection;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod group;
 mod huffman;
 mod jpeg;
 mod multicast;

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::App;
+use crate::group::Group;
 use crate::session::{Event, Session, Transport, UdpPair};
 
 /// The settings of multicast.
@@ -33,32 +34,6 @@ pub struct Multicast {
 pub(crate) struct Groups {
     settings: Option<Multicast>,
     taken: Mutex<Vec<(StreamName, Weak<Group>)>>,
-}
-
-/// Where one stream goes; its sender ends with this value.
-#[derive(Debug)]
-pub(crate) struct Group {
-    pub(crate) address: SocketAddrV4,
-    pub(crate) ttl: u8,
-    /// How many sessions are playing.
-    players: watch::Sender<usize>,
-}
-
-/// One session that is playing.
-#[derive(Debug)]
-pub(crate) struct Player(Arc<Group>);
-
-impl Player {
-    pub(crate) fn new(group: &Arc<Group>) -> Self {
-        group.players.send_modify(|players| *players += 1);
-        Self(Arc::clone(group))
-    }
-}
-
-impl Drop for Player {
-    fn drop(&mut self) {
-        self.0.players.send_modify(|players| *players -= 1);
-    }
 }
 
 impl Groups {
@@ -102,7 +77,7 @@ impl Groups {
     fn sent_to(&self, stream: &StreamName) -> Option<Arc<Group>> {
         let taken = self.taken.lock();
         let (_, group) = taken.iter().find(|(name, _)| name == stream)?;
-        group.upgrade().filter(|group| !group.players.is_closed())
+        group.upgrade().filter(|group| group.is_sent_to())
     }
 
     /// Takes the place that `stream` had, or one of a stream that nobody has asked for any more.
@@ -121,11 +96,8 @@ impl Groups {
         }
 
         let ip = settings.first.ip().to_bits() + place as u32;
-        let group = Arc::new(Group {
-            address: SocketAddrV4::new(Ipv4Addr::from_bits(ip), settings.first.port()),
-            ttl: settings.ttl,
-            players,
-        });
+        let address = SocketAddrV4::new(Ipv4Addr::from_bits(ip), settings.first.port());
+        let group = Arc::new(Group::new(address, settings.ttl, players));
         let entry = (stream.clone(), Arc::downgrade(&group));
         match taken.get_mut(place) {
             Some(former) => *former = entry,

@@ -12,8 +12,8 @@ use fanlight_live::{Arrival, FrameSubscription, LiveFrame};
 use fanlight_proto::clock::Time;
 use tokio::net::UdpSocket;
 
+use crate::group::{Group, Player};
 use crate::jpeg::Picture;
-use crate::multicast::{Group, Player};
 use crate::request::Wish;
 use crate::rtp::RtpSender;
 
