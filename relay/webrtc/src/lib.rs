@@ -30,6 +30,13 @@ use tokio::sync::mpsc;
 
 use server::{Server, Ways};
 
+/// Peers at a time, and of those from one network: each costs 0.3 % of a core.
+const MAX_PEERS: usize = 64;
+const MAX_PEERS_PER_NETWORK: usize = 32;
+
+/// Largest datagram: the MTU of Ethernet, and some.
+const MAX_DATAGRAM: usize = 2_000;
+
 /// Peers as they are listed.
 const WEBRTC: OutputKind = OutputKind("webrtc");
 

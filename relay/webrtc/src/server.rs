@@ -24,11 +24,7 @@ use crate::picture::covers_card;
 use crate::rung::Rung;
 use crate::session::{Session, Watcher};
 use crate::tcp::{TcpConnection, TcpPacket};
-use crate::{WEBRTC, WebRtc};
-
-/// Peers at a time, and of those from one network: each costs 0.3 % of a core.
-pub(crate) const MAX_PEERS: usize = 64;
-pub(crate) const MAX_PEERS_PER_NETWORK: usize = 32;
+use crate::{MAX_DATAGRAM, MAX_PEERS, MAX_PEERS_PER_NETWORK, WEBRTC, WebRtc};
 
 /// What a peer holds at most: str0m keeps 2000 packets of 1150 bytes to repeat them, and 1000 that wait to be sent.
 const PEER_BYTES: usize = 4 << 20;
@@ -38,9 +34,6 @@ const MAX_FRAMES: usize = 8;
 
 /// Datagrams that are taken in a row before other work.
 const RECEIVES_PER_RUN: usize = 64;
-
-/// Largest datagram: the MTU of Ethernet, and some.
-pub(crate) const MAX_DATAGRAM: usize = 2_000;
 
 /// Bitrates are looked at, and encoders without peers ended, this often.
 const TICK: Duration = Duration::from_millis(500);

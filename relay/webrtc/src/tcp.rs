@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 
-use crate::server::{MAX_DATAGRAM, MAX_PEERS, MAX_PEERS_PER_NETWORK};
+use crate::{MAX_DATAGRAM, MAX_PEERS, MAX_PEERS_PER_NETWORK};
 
 /// Connections at a time, and of those from one network: a client may try one from each of its addresses.
 const MAX_CONNECTIONS: usize = 2 * MAX_PEERS;
