@@ -3,7 +3,8 @@
 
 mod gif_file;
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use anyhow::{bail, ensure};
 use clap::value_parser;
 use fanlight_daemon::{Context, Program};
 use fanlight_viewer::config::{self, Config, Extra, parse_duration};
-use fanlight_viewer::record::Plan;
+use fanlight_viewer::record::{Plan, Sink};
 use fanlight_viewer::viewer;
 
 use gif_file::GifFile;
@@ -72,10 +73,15 @@ impl Program for GifMaker {
         };
 
         let shutdown = context.shutdown.clone();
+        let (path, length) = (flags.file.clone(), flags.length);
+        let open = move |path: &Path| {
+            let file = File::create(path)?;
+            Ok(Box::new(GifFile::new(file, &flags, shutdown.clone())) as Box<dyn Sink>)
+        };
+
         let plan = Plan {
-            path: flags.file.clone(),
-            length: Some(flags.length),
-            open: Arc::new(move |file| Box::new(GifFile::new(file, &flags, shutdown.clone()))),
+            length: Some(length),
+            ..Plan::new(path, Arc::new(open))
         };
 
         let report = viewer::run(&config, &extra, Some(plan), &context)?;

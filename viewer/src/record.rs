@@ -1,10 +1,15 @@
-//! Recording what is shown: an AVI of the JPEGs as received, or whatever another [`Sink`] writes.
+//! Recording what is shown: an AVI or Matroska file of the JPEGs as received, a loop of such files, or whatever another
+//! [`Sink`] writes.
 //!
 //! The presenter offers each frame that was shown; a thread of its own writes. Frames that the disk is too slow for are
 //! dropped and counted, the oldest first. The screen never waits for the recording, and goes on when it fails.
 
+mod append_file;
 mod avi_files;
 mod avi_writer;
+mod loop_folder;
+mod matroska;
+mod matroska_files;
 mod sample_queue;
 mod screen_renderer;
 mod timeline;
@@ -25,36 +30,75 @@ use serde::Serialize;
 
 use crate::marker::Marker;
 use avi_files::AviFiles;
+use loop_folder::LoopFolder;
+use matroska_files::{MatroskaFiles, Place};
 use sample_queue::SampleQueue;
 pub use screen_renderer::ScreenRenderer;
 
 /// How long the end of the viewer waits for the end of the file.
 const STOP_LIMIT: Duration = Duration::from_secs(1);
 
-/// Makes what writes the samples, given the empty file.
-pub type OpenSink = Arc<dyn Fn(File) -> Box<dyn Sink> + Send + Sync>;
+/// How often the head of a file is made to say what is there.
+const SETTLE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How fast the frames of a time lapse play, in thousandths of a frame a second.
+const TIME_LAPSE_RATE: u32 = 25_000;
+
+/// Makes what writes the samples to the file or folder at a path.
+pub type OpenSink = Arc<dyn Fn(&Path) -> io::Result<Box<dyn Sink>> + Send + Sync>;
 
 /// What to record.
 #[derive(Clone)]
 pub struct Plan {
-    /// The file.
+    /// The file or folder.
     pub path: PathBuf,
     /// For how long at most.
     pub length: Option<Duration>,
-    /// The format: what writes the samples to the file.
+    /// A frame each so often, for a film that plays 25 of them a second. None: all frames, at their own times.
+    pub every: Option<Duration>,
+    /// The format: what writes the samples.
     pub open: OpenSink,
 }
 
 impl Plan {
-    /// An AVI of the JPEGs as received. The next files of a long one lie beside it, as `NAME-2.avi` and so on.
+    /// All frames, until the end.
     #[must_use]
-    pub fn avi(path: PathBuf, length: Option<Duration>) -> Self {
-        let first = path.clone();
+    pub fn new(path: PathBuf, open: OpenSink) -> Self {
         Self {
             path,
-            length,
-            open: Arc::new(move |file| Box::new(AviFiles::new(first.clone(), file))),
+            length: None,
+            every: None,
+            open,
         }
+    }
+
+    /// An AVI of the JPEGs as received. The next files of a long one lie beside it, as `NAME-2.avi` and so on.
+    #[must_use]
+    pub fn avi(path: PathBuf) -> Self {
+        Self::new(
+            path,
+            Arc::new(|path| Ok(Box::new(AviFiles::new(path.into(), File::create(path)?)))),
+        )
+    }
+
+    /// A Matroska file of the JPEGs as received, and others beside it when the size of the picture changes.
+    #[must_use]
+    pub fn matroska(path: PathBuf) -> Self {
+        let open = |path: &Path| {
+            let place = Place::Beside(Some(File::create(path)?), path.into());
+            Ok(Box::new(MatroskaFiles::new(place)) as Box<dyn Sink>)
+        };
+        Self::new(path, Arc::new(open))
+    }
+
+    /// Matroska files of `segment` each in a folder, of which the newest stay: `keep` bytes.
+    #[must_use]
+    pub fn looped(folder: PathBuf, keep: u64, segment: Duration) -> Self {
+        let open = move |path: &Path| {
+            let folder = LoopFolder::new(path.into(), keep, segment);
+            Ok(Box::new(MatroskaFiles::new(Place::Loop(folder))) as Box<dyn Sink>)
+        };
+        Self::new(folder, Arc::new(open))
     }
 }
 
@@ -63,6 +107,7 @@ impl fmt::Debug for Plan {
         f.debug_struct("Plan")
             .field("path", &self.path)
             .field("length", &self.length)
+            .field("every", &self.every)
             .finish_non_exhaustive()
     }
 }
@@ -93,15 +138,15 @@ pub struct Sample {
 pub struct Recording {
     /// The first file.
     pub file: String,
-    /// How many files there are; an AVI has several when it is long or its size changed.
+    /// How many files were begun; there are several when it is a loop or long, or its size changed.
     pub files: u64,
     /// Frames in them.
     pub frames: u64,
-    /// Moments of the file at which there was no new frame, so that players go on showing the last one.
+    /// Moments of an AVI at which there was no new frame, so that players go on showing the last one.
     pub repeated: u64,
-    /// Frames that came sooner than the file's rate has room for.
+    /// Frames that came sooner than an AVI's rate has room for.
     pub early: u64,
-    /// Frames that the disk was too slow for.
+    /// Frames that the disk was too slow for, or a loop's disk did not take.
     pub dropped: u64,
     /// How long the files play.
     pub seconds: f64,
@@ -184,7 +229,7 @@ pub trait Sink {
 }
 
 fn record(plan: &Plan, queue: &SampleQueue) -> Recording {
-    let mut sink = File::create(&plan.path).map(|file| (plan.open)(file));
+    let mut sink = (plan.open)(&plan.path);
     let ended = match &mut sink {
         Ok(sink) => {
             tracing::info!(file = %plan.path.display(), "recording");
@@ -196,11 +241,12 @@ fn record(plan: &Plan, queue: &SampleQueue) -> Recording {
     };
 
     queue.close();
+    let written = sink.map(|sink| sink.recording()).unwrap_or_default();
     let recording = Recording {
         file: plan.path.display().to_string(),
-        dropped: queue.dropped(),
+        dropped: written.dropped + queue.dropped(),
         failure: ended.err().map(|error| failure(&plan.path, &error)),
-        ..sink.map(|sink| sink.recording()).unwrap_or_default()
+        ..written
     };
 
     log_result(&recording);
@@ -210,20 +256,67 @@ fn record(plan: &Plan, queue: &SampleQueue) -> Recording {
 /// Until the end, the plan's length or a failure.
 fn fill(plan: &Plan, queue: &SampleQueue, sink: &mut dyn Sink) -> io::Result<()> {
     let mut began = None;
+    let mut lapse = plan.every.map(TimeLapse::new);
     while let Some(sample) = queue.wait() {
         let since = sample.at.saturating_since(*began.get_or_insert(sample.at));
         if plan.length.is_some_and(|length| since >= length) {
             return Ok(());
         }
-        sink.take(&sample)?;
+
+        match &mut lapse {
+            None => sink.take(&sample)?,
+            Some(lapse) => lapse
+                .next(sample)
+                .map_or(Ok(()), |sample| sink.take(&sample))?,
+        }
     }
 
     Ok(())
 }
 
+/// Picks a frame each so often, and gives it the time at which it plays.
+struct TimeLapse {
+    every: Duration,
+    due: Option<Time>,
+    picked: u64,
+}
+
+impl TimeLapse {
+    const fn new(every: Duration) -> Self {
+        Self {
+            every,
+            due: None,
+            picked: 0,
+        }
+    }
+
+    fn next(&mut self, mut sample: Sample) -> Option<Sample> {
+        let due = self.due.unwrap_or(sample.at);
+        if sample.at < due {
+            return None;
+        }
+
+        // After a pause the next is not owed.
+        self.due = Some((due + self.every).max(sample.at));
+        sample.id.epoch = 0;
+        sample.captured_ns = self.picked * timeline::interval_ns(TIME_LAPSE_RATE);
+        sample.rate_millihertz = TIME_LAPSE_RATE;
+        self.picked += 1;
+        Some(sample)
+    }
+}
+
+/// `NAME-2.avi` for the second of `NAME.avi`.
+fn numbered(path: &Path, number: u64) -> PathBuf {
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push(format!("-{number}."));
+    name.push(path.extension().unwrap_or_default());
+    path.with_file_name(name)
+}
+
 fn failure(path: &Path, error: &io::Error) -> String {
     format!(
-        "cannot record to {}: {error}: make room, or name another file (--record)",
+        "cannot record to {}: {error}: make room, or name another place (--record)",
         path.display()
     )
 }
@@ -255,12 +348,21 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_created_is_told_and_nobody_waits() {
-        let plan = Plan::avi("/nowhere/at/all.avi".into(), None);
+        let plan = Plan::avi("/nowhere/at/all.avi".into());
         let recorder = Recorder::start(plan).unwrap();
         let recording = recorder.stop();
         let failure = recording.failure.unwrap();
         for word in ["/nowhere/at/all.avi", "No such file", "--record"] {
             assert!(failure.contains(word), "{failure}");
         }
+    }
+
+    #[test]
+    fn later_files_are_numbered_before_their_suffix() {
+        assert_eq!(
+            numbered(Path::new("/a/hall.1.avi"), 2),
+            Path::new("/a/hall.1-2.avi")
+        );
+        assert_eq!(numbered(Path::new("x.AVI"), 10), Path::new("x-10.AVI"));
     }
 }

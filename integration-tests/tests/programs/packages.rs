@@ -168,6 +168,18 @@ fn the_archive_has_its_checksum_and_every_program() {
     }
 }
 
+/// The unit that records a stream does so, within what it may.
+fn record_by_unit(host: &Debian, stream: &str) {
+    let unit = format!("fanlight-record@{stream}");
+    host.sh(&format!("systemctl start {unit}"));
+    until("there is a film", SOON, || {
+        let folder = format!("/var/lib/fanlight-record/{stream}");
+        let large = host.command(&format!("find {folder}/ -name '{stream}-*.mkv' -size +8k"));
+        (!{ large }.output().unwrap().stdout.is_empty()).then_some(())
+    });
+    host.sh(&format!("systemctl stop {unit}"));
+}
+
 /// Starts a viewer of both relays, and has it write what it showed into a file of its own.
 fn start_screen(host: &Debian, number: usize) -> Child {
     host.command(&format!(
@@ -202,6 +214,7 @@ fn twenty_screens_with_two_relays_lose_no_frame_by_a_reload_and_an_upgrade() {
         "fanlight-source@hall",
     ];
     let before = units.map(|unit| process_of(&host, unit));
+    record_by_unit(&host, "hall");
 
     let viewers: Vec<_> = (0..SCREENS)
         .map(|number| start_screen(&host, number))

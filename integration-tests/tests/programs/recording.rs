@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use fanlight_tests::lab::{MOUNT, permitted};
+use fanlight_tests::document::{Document, shell};
+use fanlight_tests::lab::{MOUNT, installed, permitted};
 use fanlight_tests::program::Program;
 use fanlight_tests::viewer_process::{Report, Shown, ViewerProcess, hash};
 use fanlight_tests::wait::{self, SOON};
@@ -231,35 +232,147 @@ fn a_restarted_source_goes_on_in_the_same_film() {
 }
 
 #[test]
-fn the_avi_of_a_killed_viewer_plays_to_its_last_frame() {
+fn a_matroska_file_holds_the_frames_shown_byte_for_byte_at_the_times_of_their_capture() {
     let Some(live) = Recorded::ball() else { return };
-    let file = live.env.path("film.avi");
+    let file = live.env.path("film.mkv");
     let viewer = live.watch(&file, "");
-    viewer.wait_more(75);
-    viewer.program().kill();
-    let shown = hashes(&viewer.shown());
-    let found = pictures(&live.env, &file);
+    viewer.wait_more(40);
+    live.source.kill();
+    live.source.start_again();
+    let again = live.source.wait_ready();
+    viewer.wait_shown_after(again, SOON);
+    viewer.wait_more(40);
+    let (report, shown) = viewer.finish();
+
+    let probed = probe(&file);
+    assert_eq!(probed["streams"][0]["codec_name"], "mjpeg");
+    let shown = recorded(&live.env, &file, shown, &report);
+    let played = moments(&probed);
+    let first_run: Vec<_> = captured(&shown)
+        .into_iter()
+        .zip(&shown)
+        .filter(|(_, frame)| frame.epoch == shown[0].epoch)
+        .map(|(captured, _)| captured)
+        .collect();
+
+    // A tenth of a millisecond is what times are counted in.
+    for (number, captured) in first_run.iter().enumerate() {
+        let played = played[number];
+        assert!(
+            (played - captured).abs() < 0.0002,
+            "{number}: {played} for {captured}"
+        );
+    }
+
+    assert!(played.is_sorted_by(|one, next| one < next), "{played:?}");
+    let watched = captured(&shown).last().copied().unwrap();
+    let last = played.last().unwrap();
     assert!(
-        shown.starts_with(&found) || found.starts_with(&shown),
-        "{} of {} frames",
-        found.len(),
-        shown.len()
+        (last - watched).abs() < 3.0 * INTERVAL,
+        "{last} for {watched}"
     );
+}
 
+#[test]
+fn the_film_of_a_killed_viewer_plays_to_its_last_frame() {
+    let Some(live) = Recorded::ball() else { return };
+    let films = ["film.avi", "film.mkv"].map(|name| {
+        let file = live.env.path(name);
+        let viewer = live.watch(&file, "");
+        (file, viewer)
+    });
+
+    for (file, viewer) in films {
+        viewer.wait_more(75);
+        viewer.program().kill();
+        let shown = hashes(&viewer.shown());
+        let found = pictures(&live.env, &file);
+        assert!(
+            shown.starts_with(&found) || found.starts_with(&shown),
+            "{} of {} frames",
+            found.len(),
+            shown.len()
+        );
+
+        assert!(
+            found.len() + 30 >= shown.len(),
+            "{} of {} frames",
+            found.len(),
+            shown.len()
+        );
+
+        let decoded = Command::new("ffmpeg")
+            .args(["-v", "error", "-i"])
+            .arg(&file)
+            .args(["-f", "null", "-"])
+            .output();
+        assert!(decoded.unwrap().status.success());
+    }
+}
+
+#[test]
+fn a_loop_keeps_the_newest_files_and_each_frame_in_one_of_them() {
+    let Some(live) = Recorded::ball() else { return };
+    let folder = live.env.path("loop");
+    std::fs::create_dir(&folder).unwrap();
+    let old = folder.join("cam-20200101T000000.000Z.mkv");
+    let foreign = folder.join("holidays.mkv");
+    for file in [&old, &foreign] {
+        std::fs::write(file, vec![0; 9_900_000]).unwrap();
+    }
+
+    let viewer = live
+        .env
+        .viewer(live.env.relay_address(0), "cam")
+        .flag("record-loop", &folder)
+        .flags("--keep 10MB --segment 1s")
+        .start();
+    viewer.wait_shown(75);
+    let (report, shown) = viewer.finish();
+
+    assert!(!old.exists(), "the oldest makes room");
+    std::fs::remove_file(foreign).expect("what is not a recording of the stream stays");
+    let mut files: Vec<_> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    assert!(files.len() >= 3, "{files:?}");
+
+    let found: Vec<u64> = files
+        .iter()
+        .flat_map(|file| pictures(&live.env, file))
+        .collect();
+    let recording = report.recording.as_ref().unwrap();
+    assert_eq!(recording.files, files.len() as u64);
+    let shown = hashes(&shown);
+    if recording.dropped == 0 {
+        assert_eq!(found, shown);
+    }
+}
+
+#[test]
+fn a_time_lapse_plays_a_frame_of_each_half_second_25_times_a_second() {
+    let Some(live) = Recorded::ball() else { return };
+    let file = live.env.path("film.mkv");
+    let viewer = live.watch(&file, "--record-every 500ms");
+    viewer.wait_more(65);
+    let (_, shown) = viewer.finish();
+
+    let played = moments(&probe(&file));
+    let spent = captured(&shown).last().copied().unwrap();
+    let expected = (spent / 0.5) as usize + 1;
     assert!(
-        found.len() + 30 >= shown.len(),
-        "{} of {} frames",
-        found.len(),
-        shown.len()
+        played.len().abs_diff(expected) <= 1,
+        "{played:?} of {spent} s"
     );
+    for (number, moment) in played.iter().enumerate() {
+        assert!((moment - number as f64 / 25.0).abs() < 0.0002, "{played:?}");
+    }
 
-    let decoded = Command::new("ffmpeg")
-        .args(["-v", "error", "-i"])
-        .arg(&file)
-        .args(["-f", "null", "-"])
-        .output();
-
-    assert!(decoded.unwrap().status.success());
+    let taken = pictures(&live.env, &file);
+    let shown = hashes(&shown);
+    assert!(taken.iter().all(|picture| shown.contains(picture)));
 }
 
 #[test]
@@ -437,4 +550,38 @@ fn a_file_that_takes_nothing_holds_up_neither_the_picture_nor_the_end() {
     let (exit, _) = viewer.program().stop();
     assert_eq!(exit.code(), Some(1));
     viewer.program().says(&["pipe.avi", "not closed within"]);
+}
+
+#[test]
+fn the_commands_of_the_document_record() {
+    if !installed("ffprobe") {
+        return skip("not installed: ffprobe");
+    }
+
+    let env = TestEnv::new();
+    let _source = env
+        .source("ball")
+        .flags("--input ball --size 320x180")
+        .ready();
+    let _relay = env.relay(0, &[env.ipc("ball")]).ready();
+    let programs = env.path("programs");
+    std::fs::create_dir(&programs).unwrap();
+    std::os::unix::fs::symlink(
+        env.program("viewer").binary(),
+        programs.join("fanlight-viewer"),
+    )
+    .unwrap();
+
+    let relay = env.relay_address(0).to_string();
+    Document::read("recording.md").run(|_, commands| {
+        let commands = commands
+            .replace("127.0.0.1:5004", &relay)
+            .replace("3s", "1s");
+        shell(&env, &["env"], &programs, &commands)
+    });
+
+    for kept in ["film.mkv", "lapse.mkv"] {
+        assert!(!pictures(&env, &env.path(kept)).is_empty(), "{kept}");
+    }
+    assert!(std::fs::read_dir(env.path("films")).unwrap().count() > 0);
 }

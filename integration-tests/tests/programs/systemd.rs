@@ -92,7 +92,7 @@ fn units() -> Vec<PathBuf> {
         .collect();
     assert_eq!(
         units.len(),
-        5,
+        6,
         "a unit is missing, or this test does not know it: {units:?}"
     );
 
@@ -138,7 +138,7 @@ fn a_misspelt_key_in_a_unit_is_noticed() {
 }
 
 #[test]
-fn relay_and_source_are_locked_up_as_promised() {
+fn units_of_the_system_are_locked_up_as_promised() {
     let Some(analyzed) = Analyzed::new() else {
         return;
     };
@@ -148,6 +148,7 @@ fn relay_and_source_are_locked_up_as_promised() {
         ("fanlight-relay@.service", "12"),
         ("fanlight-source@.service", "15"),
         ("fanlight-camera@.service", "15"),
+        ("fanlight-record@.service", "15"),
     ] {
         let threshold = format!("--threshold={threshold}");
         let (good, said) = analyzed.analyze(

@@ -3,21 +3,17 @@
 use std::fs::File;
 use std::io;
 use std::mem;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
 use fanlight_proto::clock::Time;
 
 use super::avi_writer::{AviWriter, Format};
 use super::timeline::{self, Place, Timeline};
-use super::{Recording, Sample, Sink};
+use super::{Recording, SETTLE_INTERVAL, Sample, Sink, numbered};
 use crate::decode::Decoder;
 
 /// The rate is measured over so many first frames; until then they are kept in memory.
 const FIRST_FRAMES: usize = 8;
-
-/// How often the head of the file is made to say what is there.
-const SETTLE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The files.
 pub(super) struct AviFiles {
@@ -163,27 +159,5 @@ impl Sink for AviFiles {
 
     fn recording(&self) -> Recording {
         self.recording.clone()
-    }
-}
-
-/// `NAME-2.avi` for the second of `NAME.avi`.
-fn numbered(path: &Path, number: u64) -> PathBuf {
-    let mut name = path.file_stem().unwrap_or_default().to_owned();
-    name.push(format!("-{number}."));
-    name.push(path.extension().unwrap_or_default());
-    path.with_file_name(name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn later_files_are_numbered_before_their_suffix() {
-        assert_eq!(
-            numbered(Path::new("/a/hall.1.avi"), 2),
-            Path::new("/a/hall.1-2.avi")
-        );
-        assert_eq!(numbered(Path::new("x.AVI"), 10), Path::new("x-10.AVI"));
     }
 }

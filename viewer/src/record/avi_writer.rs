@@ -4,8 +4,9 @@
 //! that the file can be played at any moment, whatever ends the program.
 
 use std::fs::File;
-use std::io::{self, IoSlice, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::FileExt as _;
+use std::io;
+
+use super::append_file::AppendFile;
 
 /// Most bytes of a file: many players know no more than a signed 32-bit offset.
 pub(super) const MAX_BYTES: u64 = (1 << 31) - (1 << 20);
@@ -49,10 +50,8 @@ pub(super) struct Format {
 /// A file that is being written.
 #[derive(Debug)]
 pub(super) struct AviWriter {
-    file: File,
+    file: AppendFile,
     format: Format,
-    /// The end of the last whole chunk.
-    end: u64,
     /// Where the next chunk of each moment begins, and its length.
     index: Vec<(u32, u32)>,
     largest: u32,
@@ -62,14 +61,13 @@ impl AviWriter {
     /// Begins the empty `file`.
     pub(super) fn begin(file: File, format: Format) -> io::Result<Self> {
         let avi = Self {
-            file,
+            file: AppendFile::begin(file, &[0; FIRST_CHUNK as usize])?,
             format,
-            end: FIRST_CHUNK,
             index: Vec::new(),
             largest: 0,
         };
 
-        avi.file.write_all_at(&avi.head(None), 0)?;
+        avi.settle()?;
         Ok(avi)
     }
 
@@ -78,7 +76,7 @@ impl AviWriter {
         let moments = self.index.len() as u64 + empty + 1;
         let chunks = (empty + 1) * CHUNK_HEAD + bytes as u64 + 1;
         let index = CHUNK_HEAD + moments * INDEX_ENTRY;
-        moments <= MAX_MOMENTS as u64 && self.end + chunks + index <= MAX_BYTES
+        moments <= MAX_MOMENTS as u64 && self.file.end + chunks + index <= MAX_BYTES
     }
 
     /// Appends a picture, byte for byte, which plays for one moment.
@@ -91,14 +89,9 @@ impl AviWriter {
         let head = chunk_head(PICTURE, length);
         let padding: &[u8] = if length % 2 == 1 { &[0] } else { &[] };
 
-        if let Err(error) = self.write(&[&head, jpeg, padding]) {
-            // Some players stop at half a chunk.
-            let _ = self.file.set_len(self.end);
-            return Err(error);
-        }
-
-        self.index.push((self.end as u32, length));
-        self.end += CHUNK_HEAD + u64::from(length) + u64::from(length % 2);
+        let at = self.file.end as u32;
+        self.file.append(&[&head, jpeg, padding])?;
+        self.index.push((at, length));
         self.largest = self.largest.max(length);
         Ok(())
     }
@@ -113,11 +106,11 @@ impl AviWriter {
 
     /// Brings the headers up to date.
     pub(super) fn settle(&self) -> io::Result<()> {
-        self.file.write_all_at(&self.head(None), 0)
+        self.file.replace(&self.head(self.file.end, None), 0)
     }
 
     /// Appends the index and closes the file. It can be played without an index, too, if there is no room for one.
-    pub(super) fn close(self) -> io::Result<()> {
+    pub(super) fn close(mut self) -> io::Result<()> {
         let mut index = Vec::with_capacity(self.index.len() * INDEX_ENTRY as usize);
         index.extend(chunk_head(
             *b"idx1",
@@ -133,39 +126,17 @@ impl AviWriter {
                 .for_each(|number| index.extend(number.to_le_bytes()));
         }
 
-        let indexed = self.write(&[&index]);
-        if indexed.is_err() {
-            let _ = self.file.set_len(self.end);
-        }
-
-        self.file
-            .write_all_at(&self.head(indexed.is_ok().then_some(index.len() as u64)), 0)?;
+        let pictures_end = self.file.end;
+        let indexed = self.file.append(&[&index]);
+        let length = indexed.is_ok().then_some(index.len() as u64);
+        self.file.replace(&self.head(pictures_end, length), 0)?;
         indexed
     }
 
-    /// Writes at the end, in one call when the system takes it whole.
-    fn write(&self, parts: &[&[u8]]) -> io::Result<()> {
-        let mut slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
-        let mut slices = &mut slices[..];
-        let mut file = &self.file;
-        file.seek(SeekFrom::Start(self.end))?;
-
-        while !slices.is_empty() {
-            match file.write_vectored(slices) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => IoSlice::advance_slices(&mut slices, count),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-
-        Ok(())
-    }
-
-    /// The headers of a file whose index, if it is written already, has `index` bytes.
-    fn head(&self, index: Option<u64>) -> Vec<u8> {
-        let list = (self.end - MOVI) as u32;
-        let riff = (self.end + index.unwrap_or(0) - CHUNK_HEAD) as u32;
+    /// The headers of a file whose pictures end at `end`, and whose index, if it is written already, has `index` bytes.
+    fn head(&self, end: u64, index: Option<u64>) -> Vec<u8> {
+        let list = (end - MOVI) as u32;
+        let riff = (end + index.unwrap_or(0) - CHUNK_HEAD) as u32;
         let flags = if index.is_some() { HAS_INDEX } else { 0 };
 
         let mut head = Vec::with_capacity(FIRST_CHUNK as usize);
@@ -303,11 +274,11 @@ mod tests {
     fn a_file_is_full_before_two_gibibytes_with_its_index() {
         let (_file, mut avi) = begun();
         assert!(avi.has_room(0, 100_000));
-        avi.end = MAX_BYTES - 100_000;
+        avi.file.end = MAX_BYTES - 100_000;
         assert!(!avi.has_room(0, 100_000));
         assert!(avi.has_room(0, 90_000));
         assert!(!avi.has_room(1_000, 90_000));
-        avi.end = FIRST_CHUNK;
+        avi.file.end = FIRST_CHUNK;
         assert!(!avi.has_room(MAX_MOMENTS as u64, 10));
     }
 }
