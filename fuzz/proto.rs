@@ -10,8 +10,9 @@ use fanlight_proto::datagram::{
     DATA_BYTES, DATA_HEADER, DataHeader, SEALED_DATA_BYTES, ToRelay, ToViewer, write_checksum,
 };
 use fanlight_proto::feed::{
-    ANSWER_TOPIC, FromRelay, MAX_FEEDBACK_DETECTIONS, MAX_REFUSED_STREAMS, MAX_VERDICTS,
-    MAX_VIEWER_REPORTS, encode_feedback, encode_refused, parse_answer, parse_to_source,
+    ANSWER_TOPIC, FromRelay, MAX_CONTROLS_SET, MAX_FEEDBACK_DETECTIONS, MAX_REFUSED_STREAMS,
+    MAX_VERDICTS, MAX_VIEWER_REPORTS, encode_controls, encode_feedback, encode_refused,
+    parse_answer, parse_to_source,
 };
 use fanlight_proto::handshake::{
     Initiator, MAX_PAYLOAD, PrivateKey, RelayAccess, SharedKey, ViewerAccess, answer,
@@ -453,6 +454,11 @@ pub fn upstream(bytes: &[u8]) {
             assert!(refused.streams.len() <= MAX_REFUSED_STREAMS);
             let again = parse_to_source(&encode_refused(refused.clone()));
             return assert_eq!(again, Ok(FromRelay::Refused(refused)));
+        }
+        Ok(FromRelay::Controls(request)) => {
+            assert!(request.set.len() <= MAX_CONTROLS_SET);
+            let again = parse_to_source(&encode_controls(request.clone()));
+            return assert_eq!(again, Ok(FromRelay::Controls(request)));
         }
         Ok(FromRelay::ClockProbe(_)) | Err(_) => return,
     };

@@ -9,11 +9,13 @@ use fanlight_daemon::feed_connection::{Connection, ConnectionError};
 use fanlight_daemon::{Shutdown, clock};
 use fanlight_proto::clock::Time;
 use fanlight_proto::detections::decode;
-use fanlight_proto::feed::{ANSWER_TOPIC, FromRelay, encode_answer, parse_to_source};
+use fanlight_proto::feed::{
+    ANSWER_TOPIC, FromRelay, encode_answer, encode_control_answer, parse_to_source,
+};
 use fanlight_proto::keys::FeedKey;
 use fanlight_proto::message::{
-    Answer, Detection, FeedbackReport, Format, FrameBuffer, FrameHeader, State, Verdict,
-    ViewerReport, ViewerVerdict,
+    Answer, Control, ControlAnswer, ControlRequest, ControlValue, Detection, FeedbackReport,
+    Format, FrameBuffer, FrameHeader, State, Verdict, ViewerReport, ViewerVerdict,
 };
 use fanlight_proto::zmtp::{AcceptedSecurity, Event};
 
@@ -41,6 +43,8 @@ struct Notes {
     feedback: Vec<(Time, FeedbackReport)>,
     refused: Vec<String>,
     verdict: Option<Verdict>,
+    controls: Vec<Control>,
+    asked: Vec<ControlRequest>,
 }
 
 impl FakeSource {
@@ -103,6 +107,17 @@ impl FakeSource {
         self.notes().verdict = Some(verdict);
     }
 
+    /// Its camera has these controls from now on.
+    pub fn have_controls(&self, controls: Vec<Control>) {
+        self.notes().controls = controls;
+    }
+
+    /// What was asked of its camera so far.
+    #[must_use]
+    pub fn asked(&self) -> Vec<ControlRequest> {
+        self.notes().asked.clone()
+    }
+
     /// The feedback so far, with the times at which they came.
     #[must_use]
     pub fn feedback(&self) -> Vec<(Time, FeedbackReport)> {
@@ -161,6 +176,11 @@ impl FakeSource {
                         publish(&mut connection, ANSWER_TOPIC, body)?;
                     }
                     Ok(FromRelay::Refused(_)) => {}
+                    Ok(FromRelay::Controls(request)) => {
+                        let body = encode_control_answer(self.set_controls(&request));
+                        self.notes().asked.push(request);
+                        publish(&mut connection, ANSWER_TOPIC, body)?;
+                    }
                     Err(error) => self.notes().refused.push(error.to_string()),
                 },
                 Some(_) => {}
@@ -200,7 +220,32 @@ impl FakeSource {
             clock_id: clock::clock_id(),
             verdicts: verdicts.collect(),
             nonce,
-            status: Vec::new(),
+            ..Answer::default()
+        }
+    }
+
+    /// What a driver does that has these controls: all or nothing.
+    fn set_controls(&self, request: &ControlRequest) -> ControlAnswer {
+        let controls = &mut self.notes().controls;
+        let mut set = controls.clone();
+        let mut refusal = String::new();
+        for ControlValue { name, value } in &request.set {
+            match set.iter_mut().find(|control| control.name == *name) {
+                Some(control) if (control.minimum..=control.maximum).contains(value) => {
+                    control.value = Some(*value);
+                }
+                Some(control) => refusal = format!("{name} takes up to {}", control.maximum),
+                None => refusal = format!("no control {name:?}"),
+            }
+        }
+        if refusal.is_empty() {
+            *controls = set;
+        }
+
+        ControlAnswer {
+            request: request.request,
+            refusal,
+            controls: controls.clone(),
         }
     }
 }

@@ -10,8 +10,8 @@ use prost::Message as _;
 use crate::detections::{check_canary_status, check_list};
 use crate::limits::{MAX_REASON, MAX_STREAMS, MAX_VIEWER_NAME};
 use crate::message::{
-    Answer, ClockProbe, Demand, FeedbackReport, RefusedStreams, StreamName, ToSource, ViewerReport,
-    to_source, truncate_reason,
+    Answer, ClockProbe, ControlAnswer, ControlRequest, Demand, FeedbackReport, RefusedStreams,
+    StreamName, ToSource, ViewerReport, to_source, truncate_reason,
 };
 
 /// Longest encoded feedback: upstream it is a message of at most [`MAX_UPSTREAM`](crate::zmtp::MAX_UPSTREAM).
@@ -28,6 +28,12 @@ pub const MAX_REFUSED_STREAMS: usize = 8;
 
 /// Longest name of a relay, in bytes: a host's name has 64, an address at most 30 more.
 pub const MAX_RELAY_NAME: usize = 96;
+
+/// Controls that one request sets: a camera's exposure, white balance, focus and position together.
+pub const MAX_CONTROLS_SET: usize = 16;
+
+/// Longest name of a control, in bytes: V4L2 has 31.
+pub const MAX_CONTROL_NAME: usize = 64;
 
 /// Longest address of a viewer, as text: one of IPv6 with its scope and port has 60 bytes.
 pub const MAX_ADDRESS: usize = 64;
@@ -74,6 +80,8 @@ pub enum FromRelay {
     ClockProbe(u64),
     /// Some streams are not taken.
     Refused(RefusedStreams),
+    /// Set the camera's controls, and tell them.
+    Controls(ControlRequest),
 }
 
 /// An upstream message that says `report`.
@@ -99,6 +107,14 @@ pub fn encode_refused(mut refused: RefusedStreams) -> Vec<u8> {
         .iter_mut()
         .for_each(|stream| truncate_reason(&mut stream.reason));
     to_source(to_source::Message::Refused(refused))
+}
+
+/// An upstream message that asks for the camera's controls. What is out of bounds is for the source to refuse.
+#[must_use]
+pub fn encode_controls(mut request: ControlRequest) -> Vec<u8> {
+    let length = request.by.floor_char_boundary(MAX_RELAY_NAME);
+    request.by.truncate(length);
+    to_source(to_source::Message::Controls(request))
 }
 
 fn to_source(message: to_source::Message) -> Vec<u8> {
@@ -129,6 +145,10 @@ pub fn parse_to_source(bytes: &[u8]) -> Result<FromRelay, FeedbackError> {
             check_refused(&refused).map_err(FeedbackError::Field)?;
             Ok(FromRelay::Refused(refused))
         }
+        Some(to_source::Message::Controls(request)) => {
+            check_controls(&request).map_err(FeedbackError::Field)?;
+            Ok(FromRelay::Controls(request))
+        }
         None => Err(FeedbackError::Malformed),
     }
 }
@@ -137,6 +157,21 @@ pub fn parse_to_source(bytes: &[u8]) -> Result<FromRelay, FeedbackError> {
 #[must_use]
 pub fn encode_answer(answer: &Answer) -> Bytes {
     answer.encode_to_vec().into()
+}
+
+/// The body of a message under [`ANSWER_TOPIC`] that says `answer`, without the controls for which there is no room.
+#[must_use]
+pub fn encode_control_answer(mut controls: ControlAnswer) -> Bytes {
+    truncate_reason(&mut controls.refusal);
+    // A tag and a length stand before it.
+    while controls.encoded_len() > MAX_ANSWER_BYTES - 8 {
+        controls.controls.pop();
+    }
+
+    encode_answer(&Answer {
+        controls: Some(controls),
+        ..Answer::default()
+    })
 }
 
 /// The answer in the body of a message under [`ANSWER_TOPIC`] or a status topic; `None` when it is malformed, or says
@@ -183,6 +218,13 @@ fn check_refused(refused: &RefusedStreams) -> Result<(), &'static str> {
     })
 }
 
+fn check_controls(request: &ControlRequest) -> Result<(), &'static str> {
+    bound(request.by.len() <= MAX_RELAY_NAME, "by")?;
+    bound(request.set.len() <= MAX_CONTROLS_SET, "set")?;
+    let mut names = request.set.iter().map(|set| set.name.len());
+    bound(names.all(|length| length <= MAX_CONTROL_NAME), "name")
+}
+
 fn check(feedback: &FeedbackReport) -> Result<(), &'static str> {
     bound(feedback.demand.len() <= MAX_STREAMS, "demand")?;
     let names = feedback.demand.iter().map(|Demand { stream, .. }| stream);
@@ -222,7 +264,7 @@ fn check(feedback: &FeedbackReport) -> Result<(), &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{RefusedStream, ViewerReport};
+    use crate::message::{Control, ControlValue, RefusedStream, ViewerReport};
 
     #[test]
     fn what_a_relay_says_is_read_as_it_was_said() {
@@ -265,6 +307,48 @@ mod tests {
         };
         let refused = parse_to_source(&encode_refused(bad));
         assert_eq!(refused, Err(FeedbackError::Field("stream")));
+    }
+
+    #[test]
+    fn a_request_for_too_many_controls_or_a_longer_name_than_there_can_be_is_refused() {
+        let request = |count, length| ControlRequest {
+            by: "é".repeat(4096),
+            set: vec![
+                ControlValue {
+                    name: "n".repeat(length),
+                    value: -1,
+                };
+                count
+            ],
+            ..ControlRequest::default()
+        };
+        let parsed = |request| parse_to_source(&encode_controls(request));
+
+        let Ok(FromRelay::Controls(read)) = parsed(request(MAX_CONTROLS_SET, MAX_CONTROL_NAME))
+        else {
+            panic!("it is within all bounds")
+        };
+        assert_eq!(read.set[0].value, -1);
+        let refused = parsed(request(MAX_CONTROLS_SET + 1, 1));
+        assert_eq!(refused, Err(FeedbackError::Field("set")));
+        let refused = parsed(request(1, MAX_CONTROL_NAME + 1));
+        assert_eq!(refused, Err(FeedbackError::Field("name")));
+    }
+
+    #[test]
+    fn an_answer_about_controls_fits_however_many_there_are() {
+        let control = Control {
+            name: "n".repeat(100),
+            ..Control::default()
+        };
+        let answer = ControlAnswer {
+            request: 7,
+            refusal: "é".repeat(4096),
+            controls: vec![control; 4096],
+        };
+        let body = encode_control_answer(answer);
+        let told = parse_answer(ANSWER_TOPIC, &body).unwrap().controls.unwrap();
+        assert!(told.request == 7 && told.controls.len() > 100);
     }
 
     #[test]

@@ -107,6 +107,11 @@ pub struct Config {
     /// The camera's controls by name or V4L2 number, set at each opening.
     #[arg(value_parser = entry)]
     pub controls: Vec<Entry>,
+    /// The file of controls that were set to last, by `controls --save` or by relays; set at each opening after `controls`.
+    /// Unset: STREAM.controls in the state directory of the service.
+    pub controls_file: Option<PathBuf>,
+    /// Let relays list the camera's controls and set them, for their administrators.
+    pub remote_controls: bool,
     /// For input files: a directory of JPEG files, or an MJPEG or AVI file. Every JPEG must be baseline, at most 3840x2160 and
     /// 4194304 bytes.
     pub path: Option<PathBuf>,

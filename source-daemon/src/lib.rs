@@ -12,6 +12,7 @@ pub mod picture;
 pub mod pixel_buffer;
 pub mod program;
 pub mod publisher;
+mod remote_controls;
 pub mod source;
 pub mod status_client;
 pub mod stream_parts;

@@ -19,8 +19,8 @@ mod tests;
 mod upstream_limiter;
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -32,6 +32,7 @@ use fanlight_proto::zmtp::AcceptedSecurity;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
+use crate::remote_controls::RemoteControls;
 use answers::Answerer;
 pub use fanlight_daemon::endpoint::Endpoint;
 pub use feedback_sink::{FeedbackSink, NullSink};
@@ -186,6 +187,12 @@ impl Publisher {
         self.hub.security.send_replace(Arc::new(security));
     }
 
+    /// Relays may ask for the camera's controls from now on.
+    pub(crate) fn serve_controls(&self, controls: Arc<RemoteControls>) {
+        // There is one camera for as long as the publisher lasts.
+        let _ = self.hub.controls.set(controls);
+    }
+
     /// The counts so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -231,6 +238,7 @@ struct Hub {
     places: Arc<Places>,
     subscribers: Mutex<Vec<Arc<Subscriber>>>,
     answerer: Answerer,
+    controls: OnceLock<Arc<RemoteControls>>,
     counters: Counters,
     refusals: Mutex<LogLimiter>,
     drops: Mutex<LogLimiter>,
@@ -255,6 +263,7 @@ impl Hub {
             places: Arc::default(),
             subscribers: Mutex::default(),
             answerer,
+            controls: OnceLock::new(),
             counters: Counters::default(),
             refusals: Mutex::default(),
             drops: Mutex::default(),

@@ -32,6 +32,7 @@ use tokio::sync::Notify;
 
 use crate::config::Config;
 use crate::publisher::{Endpoint, Publisher};
+use crate::remote_controls::RemoteControls;
 use crate::stream_parts::StreamParts;
 use crate::verification::state::Kind;
 use crate::verification::{Verifier, screen_log};
@@ -64,6 +65,7 @@ pub struct Source {
     config: Option<Config>,
     keys: Option<KeyWatch>,
     announcer: Option<Announcer>,
+    controls: Option<Arc<RemoteControls>>,
 }
 
 /// The files that say which relays may subscribe, and the settings that they are read with.
@@ -110,7 +112,11 @@ impl Source {
 
         let mut source = Self::start(parts, main, canary)?;
         source.announcer = Announcer::start(&source.announced(config));
-        source.config = Some(reload::decided(config.clone()));
+        let decided = reload::decided(config.clone());
+        let controls = RemoteControls::new(decided.control_target());
+        source.publisher.serve_controls(Arc::clone(&controls));
+        source.controls = Some(controls);
+        source.config = Some(decided);
         source.keys = Some(KeyWatch {
             files: FileWatch::new(
                 "feed_key, feed_identity or relay_keys",
@@ -165,6 +171,7 @@ impl Source {
             config: None,
             keys: None,
             announcer: None,
+            controls: None,
         })
     }
 

@@ -1,6 +1,7 @@
 //! The camera input against the kernel's own drivers: uvcvideo with a webcam in user space (examples/fakecam), and vivid.
 //! Each test boots a virtual machine of its own; `./dev test-camera` prepares it (see camera-rig/README.md).
 
+mod controls;
 mod guest;
 mod plug_and_see;
 pub(crate) mod subscriber;

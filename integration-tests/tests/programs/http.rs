@@ -1,6 +1,7 @@
 //! The relay's HTTP side: real programs, and clients that read strictly.
 
 pub(crate) mod access;
+mod controls;
 mod hostile;
 mod links;
 mod many_clients;

@@ -2,6 +2,7 @@
 
 mod appearance;
 mod clients;
+mod controls;
 mod directing;
 mod fixture;
 mod grids;

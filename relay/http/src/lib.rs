@@ -10,6 +10,7 @@ mod api_error;
 mod authorize;
 mod body;
 pub mod client;
+mod controls;
 mod events;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;

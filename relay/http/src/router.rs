@@ -11,8 +11,8 @@ use axum::routing::{delete, get, patch, post, put};
 
 use super::api_error::ApiError;
 use super::{
-    AppState, api, authorize, events, history, links, metrics, mjpeg, page, scenes, screens,
-    session, site, snapshot, whep, ws,
+    AppState, api, authorize, controls, events, history, links, metrics, mjpeg, page, scenes,
+    screens, session, site, snapshot, whep, ws,
 };
 use fanlight_live::access::Role;
 
@@ -27,6 +27,10 @@ pub(super) fn router(app: Arc<AppState>) -> Router {
         .route("/stream/{file}", get(mjpeg::stream))
         .route("/snapshot/{file}", get(snapshot::snapshot))
         .route("/api/streams", get(api::streams))
+        .route(
+            "/api/streams/{name}/controls",
+            get(controls::list).put(controls::set),
+        )
         .route("/api/sources", get(api::sources))
         .route("/api/viewers", get(api::viewers))
         .route("/api/health", get(api::health))

@@ -37,7 +37,7 @@ pub use output::{Output, OutputServer, start_thread};
 pub use rate_meter::RateMeter;
 pub use screens::{OrderError, ScreenEntry, ScreenOrder, ScreenState, ShownFrame};
 pub use slot::Refused;
-pub use sources::{Problem, SourceEntry, Sources};
+pub use sources::{ControlOrder, Problem, SourceEntry, Sources};
 pub use status::{Counter, EngineStatus, ListedStream, StreamEntry, ViewerEntry};
 pub use subscription::{FrameSubscription, MAX_CREDIT, Subscribe};
 pub use table::StreamTable;

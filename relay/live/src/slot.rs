@@ -113,6 +113,11 @@ impl Slot {
     }
 
     /// Counts a picture that came too late to be of use: subscribers count it as superseded by the next.
+    /// The source that has the stream.
+    pub(crate) fn origin(&self) -> usize {
+        self.state.lock().origin
+    }
+
     pub(crate) fn skip(&self, origin: usize, id: FrameId) {
         let mut state = self.state.lock();
         if state.origin == origin {

@@ -1,18 +1,32 @@
-//! What becomes of each source in the settings. Written by the upstream threads, shown by outputs.
+//! What becomes of each source in the settings, and what admins want of its camera. Written by the upstream threads, shown by
+//! outputs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 use fanlight_proto::limits::MAX_STREAMS;
-use fanlight_proto::message::StreamName;
+use fanlight_proto::message::{ControlAnswer, ControlRequest, StreamName};
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use crate::slot::Refused;
 
 /// A refusal is told for so long after the last frame that was refused; heartbeats come every 250 ms.
 const REFUSED_FOR: Duration = Duration::from_secs(2);
+
+/// Requests of admins that wait for one source.
+const MAX_ORDERS: usize = 4;
+
+/// What an admin wants of a source's camera.
+#[derive(Debug)]
+pub struct ControlOrder {
+    /// What to set; the upstream numbers it.
+    pub request: ControlRequest,
+    /// Gets what became of it; it is dropped when the connection ends before.
+    pub answer: oneshot::Sender<ControlAnswer>,
+}
 
 /// Why nothing is heard of a source, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +75,7 @@ struct Source {
     endpoint: String,
     problem: Option<Problem>,
     refused: BTreeMap<StreamName, (Time, Refused)>,
+    orders: VecDeque<ControlOrder>,
     removed: bool,
 }
 
@@ -73,6 +88,7 @@ impl Sources {
             endpoint,
             problem: Some(Problem::Away("it has not answered yet".to_owned())),
             refused: BTreeMap::new(),
+            orders: VecDeque::new(),
             removed: false,
         });
     }
@@ -102,6 +118,24 @@ impl Sources {
         if source.refused.len() < MAX_STREAMS || source.refused.contains_key(stream) {
             source.refused.insert(stream.clone(), (now, why));
         }
+    }
+
+    /// Leaves an order for the camera of source `origin`. When too many wait it is dropped, as is its answer.
+    pub fn put_order(&self, origin: usize, order: ControlOrder) {
+        if let Some(source) = self.0.lock().get_mut(origin) {
+            source.orders.retain(|order| !order.answer.is_closed());
+            if source.orders.len() < MAX_ORDERS {
+                source.orders.push_back(order);
+            }
+        }
+    }
+
+    /// Takes the next order whose answer somebody waits for.
+    pub fn take_order(&self, origin: usize) -> Option<ControlOrder> {
+        let mut sources = self.0.lock();
+        let orders = &mut sources.get_mut(origin)?.orders;
+        orders.retain(|order| !order.answer.is_closed());
+        orders.pop_front()
     }
 
     /// The sources as they are at `now`.
@@ -176,6 +210,29 @@ mod tests {
             .map(|source| source.origin)
             .collect();
         assert_eq!(origins, [1, 2]);
+    }
+
+    #[test]
+    fn orders_for_a_camera_are_few_and_those_that_nobody_waits_for_are_forgotten() {
+        let sources = Sources::default();
+        sources.add(0, "ipc:///a".into());
+        let put = || {
+            let (answer, answered) = oneshot::channel();
+            let request = ControlRequest::default();
+            sources.put_order(0, ControlOrder { request, answer });
+            answered
+        };
+
+        let mut waiting: Vec<_> = (0..=MAX_ORDERS).map(|_| put()).collect();
+        assert!(waiting[MAX_ORDERS].try_recv().is_err(), "dropped at once");
+        waiting.truncate(1);
+        assert!(
+            sources
+                .take_order(0)
+                .is_some_and(|order| !order.answer.is_closed())
+        );
+        assert!(sources.take_order(0).is_none());
+        assert!(sources.take_order(7).is_none());
     }
 
     #[test]

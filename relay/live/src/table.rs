@@ -275,6 +275,12 @@ impl StreamTable {
         self.slot(stream).is_some()
     }
 
+    /// The source that has this stream, or had it last.
+    #[must_use]
+    pub fn origin(&self, stream: &StreamName) -> Option<usize> {
+        Some(self.slot(stream)?.origin())
+    }
+
     /// The newest picture of a stream.
     #[must_use]
     pub fn newest(&self, stream: &StreamName) -> Option<Arc<LiveFrame>> {

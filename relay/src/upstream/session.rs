@@ -9,14 +9,15 @@ use bytes::Bytes;
 use fanlight_daemon::feed_connection::{Connection, ConnectionError};
 use fanlight_daemon::rate_limit::LogLimiter;
 use fanlight_daemon::{Shutdown, clock};
-use fanlight_live::{Problem, StreamTable};
+use fanlight_live::{ControlOrder, Problem, StreamTable};
 use fanlight_proto::clock::Time;
 use fanlight_proto::feed::{self, ANSWER_TOPIC};
 use fanlight_proto::message::{
-    CheckedFrame, FeedbackReport, RefusedStream, RefusedStreams, StreamName, parse_frame,
+    CheckedFrame, ControlAnswer, ControlRequest, FeedbackReport, RefusedStream, RefusedStreams,
+    StreamName, parse_frame,
 };
 use fanlight_proto::zmtp::{Encoder, Event, MAX_UPSTREAM};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::clock_probe::{ClockProbe, same_clock};
 use super::listing::Listing;
@@ -202,7 +203,33 @@ impl<'a> Session<'a> {
             self.send_refused(now)?;
         }
 
-        Ok(())
+        self.send_order()
+    }
+
+    /// What an admin wants of the camera: one order at a time. It waits for the source's next word, 250 ms at most.
+    fn send_order(&mut self) -> Result<(), ConnectionError> {
+        let asked = &mut self.receiver.asked;
+        if asked
+            .as_ref()
+            .is_some_and(|(_, answer)| !answer.is_closed())
+        {
+            return Ok(());
+        }
+
+        let sources = self.receiver.table.sources();
+        let Some(ControlOrder { request, answer }) = sources.take_order(self.upstream.origin)
+        else {
+            *asked = None;
+            return Ok(());
+        };
+
+        let number = clock::random_u64();
+        *asked = Some((number, answer));
+        let message = feed::encode_controls(ControlRequest {
+            request: number,
+            ..request
+        });
+        self.send(|encoder| encoder.upstream(&message))
     }
 
     /// Which streams are not taken.
@@ -275,6 +302,8 @@ struct FeedReceiver<'a> {
     heard: bool,
     /// Whether a frame was refused since the source was told.
     has_refused: bool,
+    /// The order that the source is to answer, while somebody waits for it.
+    asked: Option<(u64, oneshot::Sender<ControlAnswer>)>,
     /// When the last message came.
     last: Time,
 }
@@ -299,6 +328,7 @@ impl<'a> FeedReceiver<'a> {
             same_clock: false,
             heard: false,
             has_refused: false,
+            asked: None,
             last: now,
         }
     }
@@ -329,6 +359,13 @@ impl<'a> FeedReceiver<'a> {
         if !answer.verdicts.is_empty() {
             self.table
                 .put_verdicts(origin, std::mem::take(&mut answer.verdicts));
+        }
+
+        if let Some(told) = answer.controls.take()
+            && let Some((_, waiting)) = self.asked.take_if(|(number, _)| *number == told.request)
+        {
+            // Who asked may not wait any more.
+            let _ = waiting.send(told);
         }
 
         if let Some(clock) = self.probe.on_answer(self.last, &answer) {

@@ -7,6 +7,7 @@
 mod control;
 mod formats;
 mod frame;
+mod saved;
 mod stream;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use fanlight_proto::message::Control;
 use nokhwa::utils::{ApiBackend, CameraIndex};
 use v4l::capability::Flags;
 use v4l::video::Capture as _;
@@ -28,7 +30,7 @@ use self::frame::Geometry;
 use self::stream::Capture;
 use super::{Camera, CameraError, Input};
 
-pub use control::ControlListing;
+pub(crate) use control::range;
 
 /// The device name that stands for the first camera that offers a picture Fanlight reads.
 pub const AUTO: &str = "auto";
@@ -52,6 +54,8 @@ pub struct V4lOptions {
     pub format: PixelChoice,
     /// The camera's own controls, by name or V4L2 number; set at each open.
     pub controls: BTreeMap<String, i64>,
+    /// The file of controls that are set after these.
+    pub saved: Option<PathBuf>,
 }
 
 /// How the camera shall code its pictures.
@@ -159,17 +163,26 @@ pub fn print_devices() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Sets `wanted` on the camera, also while another program streams from it, and lists its controls.
+/// Sets `wanted` on the camera, also while another program streams from it, keeps it in the file `save`, and lists all of its
+/// controls.
 ///
 /// # Errors
-/// When there is no such camera, or it does not have such a control or value.
+/// When there is no such camera, or it does not have such a control or value, or the file cannot be written.
 pub fn controls(
     device: &str,
     wanted: &BTreeMap<String, i64>,
-) -> Result<(String, Vec<ControlListing>), CameraError> {
+    save: Option<&Path>,
+) -> Result<(String, Vec<Control>), CameraError> {
     guarded(device, || {
         let (device, name) = find(device)?;
-        control::apply(&device, &name, wanted)?;
+        let set = control::apply(&device, &name, wanted)?;
+        if let Some(file) = save {
+            saved::add(file, set).map_err(|error| {
+                let file = file.display();
+                CameraError::Failed(format!("it is set, and cannot be saved in {file}: {error}"))
+            })?;
+        }
+
         let listed = control::list(&device, &name)?;
         Ok((name, listed))
     })
@@ -235,6 +248,9 @@ fn open(options: &V4lOptions, stall_limit: Duration) -> Result<Capture, CameraEr
     let stride = set_format(&device, &name, choice)?;
     let rate = set_rate(&device, &name, choice.rate)?;
     control::apply(&device, &name, &options.controls)?;
+    if let Some(file) = &options.saved {
+        control::restore(&device, &name, saved::read(file));
+    }
     let Selection {
         layout,
         width,
@@ -471,6 +487,7 @@ mod tests {
             rate: None,
             format: PixelChoice::Auto,
             controls: BTreeMap::new(),
+            saved: None,
         };
 
         let opened = V4lInput::new(options).open().map(|_| ());

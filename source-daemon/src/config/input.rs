@@ -1,9 +1,10 @@
 //! The kinds of inputs, and the settings that make one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context as _, ensure};
+use fanlight_daemon::paths::state_dir;
 
 use super::{Config, DEFAULT_RATE, DEFAULT_SIZE, PixelFormat, Size};
 use crate::camera::Input;
@@ -15,6 +16,7 @@ use crate::camera::pattern::PatternInput;
 use crate::camera::pipe::PipeInput;
 use crate::camera::pipe::ffmpeg::{RtspInput, ScreenInput};
 use crate::camera::v4l::{self, PixelChoice, V4lInput, V4lOptions};
+use crate::remote_controls::Target;
 
 /// Where pictures come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,6 +192,25 @@ impl Config {
         }
     }
 
+    /// Where controls are saved; none where there is no place for it.
+    pub(crate) fn controls_file(&self) -> Option<PathBuf> {
+        let file = self.controls_file.clone();
+        file.or_else(|| Some(state_dir()?.join(format!("{}.controls", self.stream))))
+    }
+
+    /// Which controls relays may set.
+    pub(crate) fn control_target(&self) -> Target {
+        if !self.remote_controls {
+            return Target::None(
+                "the source lets no relay set controls: remote_controls is off there",
+            );
+        }
+        if !self.input_kind().is_camera() {
+            return Target::None("the input of this source is no camera with controls");
+        }
+        Target::Camera(self.camera_device().to_owned(), self.controls_file())
+    }
+
     fn camera_options(&self) -> V4lOptions {
         V4lOptions {
             device: self.camera_device().to_owned(),
@@ -202,6 +223,7 @@ impl Config {
                 PixelFormat::Nv12 => PixelChoice::Nv12,
             },
             controls: self.controls.iter().cloned().collect(),
+            saved: self.controls_file(),
         }
     }
 }

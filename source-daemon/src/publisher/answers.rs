@@ -89,6 +89,7 @@ impl Answerer {
             nonce,
             verdicts,
             status,
+            controls: None,
         };
 
         encode_answer(&answer)

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use fanlight_daemon::clock;
 use fanlight_daemon::stream_socket::StreamSocket;
-use fanlight_proto::feed::{FromRelay, parse_to_source};
+use fanlight_proto::feed::{ANSWER_TOPIC, FromRelay, encode_control_answer, parse_to_source};
 use fanlight_proto::keys::{FeedKey, PublicKey};
 use fanlight_proto::zmtp::{
     AcceptedSecurity, Decoder, Encoded, Encoder, Established, Event, Handshake, ProtocolError,
@@ -164,6 +164,13 @@ impl Subscriber {
         self.encoder.lock()
     }
 
+    /// Queues an answer, before the frames that come from now on.
+    fn answer(&self, body: Bytes) {
+        let topic = Bytes::from_static(ANSWER_TOPIC);
+        self.queue().push(Message { topic, body });
+        self.wake.notify_one();
+    }
+
     /// Whether it has any subscription.
     pub(super) fn is_subscribed(&self) -> bool {
         !self.queue().subscriptions.is_empty()
@@ -226,6 +233,17 @@ impl Peer<'_> {
             Ok(FromRelay::Refused(refused)) => {
                 let sink = self.hub.sink();
                 sink.on_refused(now, self.registration.number, refused);
+            }
+            Ok(FromRelay::Controls(request)) => {
+                let subscriber = Arc::downgrade(&self.registration.subscriber);
+                let reply = move |answer| {
+                    if let Some(subscriber) = subscriber.upgrade() {
+                        subscriber.answer(encode_control_answer(answer));
+                    }
+                };
+                if let Some(controls) = self.hub.controls.get() {
+                    controls.request(request, reply);
+                }
             }
             Err(dropped) => self.hub.drop_feedback(self.name, &dropped),
         }

@@ -15,6 +15,8 @@ pub(crate) const LIVE: &[&str] = &[
     "device",
     "pixel_format",
     "controls",
+    "controls_file",
+    "remote_controls",
     "path",
     "repeat",
     "command",
@@ -69,6 +71,10 @@ impl Source {
         };
 
         let main = newer.main_parts()?;
+        if let Some(controls) = &self.controls {
+            controls.set_target(newer.control_target());
+        }
+
         let reopens =
             input_settings(old) != input_settings(newer) || supervision(old) != supervision(newer);
         let canary_changes =
@@ -97,7 +103,12 @@ fn input_settings(config: &Config) -> impl PartialEq + '_ {
             &config.input_ca_file,
             &config.input_certificate,
         ),
-        (&config.device, config.pixel_format, &config.controls),
+        (
+            &config.device,
+            config.pixel_format,
+            &config.controls,
+            &config.controls_file,
+        ),
         (&config.path, config.repeat, &config.command),
         (config.size, config.rate, config.radius, config.speed),
     )

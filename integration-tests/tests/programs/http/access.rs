@@ -20,7 +20,7 @@ pub(super) struct Locked {
 }
 
 impl Locked {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with("")
     }
 

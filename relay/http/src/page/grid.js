@@ -236,7 +236,7 @@ export class Grid extends EventTarget {
     pane.addEventListener("choose", ({ detail }) => this.#choose(pane, detail));
     pane.addEventListener("state", () => this.dispatchEvent(new CustomEvent("state", { detail: pane })));
     pane.addEventListener("notice", ({ detail }) => this.dispatchEvent(new CustomEvent("notice", { detail })));
-    for (const name of ["remove", "enlarge", "fullscreen", "snapshot", "copy", "video"]) {
+    for (const name of ["remove", "enlarge", "fullscreen", "snapshot", "copy", "video", "controls"]) {
       pane.addEventListener(name, () => this.dispatchEvent(new CustomEvent("act", { detail: { name, pane } })));
     }
     pane.element.addEventListener("pointerenter", ({ pointerType }) => pointerType === "mouse" && this.#hover(pane));

@@ -3,6 +3,7 @@
 import { copy, fullScreen, save, streamAddress } from "./actions.js";
 import * as addresses from "./address.js";
 import { admission, socketAddress } from "./api.js";
+import { Controls } from "./controls.js";
 import { element, icon, itemise, say } from "./element.js";
 import { Grid } from "./grid.js";
 import { explain, listen } from "./keys.js";
@@ -23,6 +24,7 @@ const link = new Link(socketAddress(), admission);
 const painter = Painter.start();
 const grid = new Grid(part("grid"), link, painter);
 const status = new Status(part("status"), grid, link);
+const controls = new Controls(part("controls"));
 const screens = new Screens(part("screens"), grid);
 const notices = new Notices({ toast: part("toast"), speech: part("speech"), banner: part("banner") });
 const memory = remembered();
@@ -39,6 +41,7 @@ const KEYS = [
   { keys: ["s"], shown: ["s"], words: "Save the picture as it was received", act: () => withCurrent(snapshot) },
   { keys: ["c"], shown: ["c"], words: "Copy the stream's address for other programs", act: () => withCurrent(copyStream) },
   { keys: ["w"], shown: ["w"], words: "Video by WebRTC, for slow networks; single pictures again", act: () => withCurrent(turnVideo) },
+  { keys: ["o"], shown: ["o"], words: "Controls of the camera, for admins", act: () => withCurrent(showControls) },
   { keys: ["a"], shown: ["a"], words: "Add a pane", act: () => part("add").click() },
   { keys: ["x", "Delete"], shown: ["x", "Del"], words: "Remove the pane in focus", act: () => withCurrent((pane) => grid.remove(pane)) },
   { keys: ["g"], shown: ["g"], words: "Next size of the grid", act: nextSize },
@@ -56,7 +59,7 @@ const UNLISTED_KEYS = [
   { keys: ["PageDown"], act: () => grid.turn(1) },
 ];
 
-const ACTS = { enlarge, fullscreen: full, snapshot, copy: copyStream, video: turnVideo, remove: (pane) => grid.remove(pane) };
+const ACTS = { enlarge, fullscreen: full, snapshot, copy: copyStream, video: turnVideo, controls: showControls, remove: (pane) => grid.remove(pane) };
 
 start();
 
@@ -209,6 +212,11 @@ function turnVideo(pane) {
   grid.turnVideo(pane);
   memory.videos = [...grid.videos].slice(0, addresses.MAX_PANES);
   remember({ videos: memory.videos });
+}
+
+function showControls(pane) {
+  if (link.role !== "admin") return notices.tell("Only an admin can set a camera's controls");
+  controls.toggle(pane.stream);
 }
 
 async function copyStream(pane) {

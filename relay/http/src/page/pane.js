@@ -25,8 +25,8 @@ const LIST_DELAY = 500;
 let lastNumber = 0;
 
 /**
- * Emits `choose` (`detail`: the name chosen), `state`, and `remove`, `enlarge`, `fullscreen`, `snapshot`, `copy` and `video`
- * when their buttons are pressed.
+ * Emits `choose` (`detail`: the name chosen), `state`, and `remove`, `enlarge`, `fullscreen`, `snapshot`, `copy`, `video` and
+ * `controls` when their buttons are pressed.
  */
 export class Pane extends EventTarget {
   /** What stands for this pane as long as it lives. */
@@ -293,6 +293,7 @@ export class Pane extends EventTarget {
       select: element("select", { on: { change: (event) => this.#chosen(event) } }),
       enlarge: iconButton("enlarge", "Enlarge", act("enlarge")),
       way: iconButton("video", "Video, for slow networks (w)", act("video")),
+      controls: iconButton("controls", "Camera controls (o)", act("controls")),
     };
     parts.figures = element("div", { class: "figures" }, parts.fps, parts.age, parts.size);
     parts.actions = element(
@@ -303,6 +304,7 @@ export class Pane extends EventTarget {
       iconButton("camera", "Save the picture (s)", act("snapshot")),
       iconButton("link", "Copy the stream's address (c)", act("copy")),
       parts.way,
+      parts.controls,
       iconButton("close", "Remove the pane (x)", act("remove")),
     );
     parts.pane = element(
@@ -338,6 +340,7 @@ export class Pane extends EventTarget {
     say(age, live ? duration(this.figures.age(0.5, now, SHOWN_WINDOW)) : this.picture ? duration(this.pictureAge(now)) : "");
     say(size, this.picture ? `${this.picture.width}×${this.picture.height}${this.picture.by === "video" ? " video" : ""}` : "");
     this.#parts.way.hidden = !this.#link.video;
+    this.#parts.controls.hidden = this.#link.role !== "admin";
     this.#parts.way.setAttribute("aria-pressed", this.video);
     figures.hidden = this.picture === null;
     const label = `Pane ${position}: ${this.stream}, ${SPOKEN[this.state]}`;

@@ -99,7 +99,7 @@ fn serve(
                         publish(&mut connection, ANSWER_TOPIC, body)?;
                     }
                 }
-                FromRelay::Refused(_) => {}
+                FromRelay::Refused(_) | FromRelay::Controls(_) => {}
             },
             Some(_) => {}
             None if clock::now() >= due => {

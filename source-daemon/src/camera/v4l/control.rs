@@ -1,8 +1,8 @@
 //! The device's own controls: found by name or number, checked against their ranges, set in a working order.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
+use fanlight_proto::message;
 use v4l::Device;
 use v4l::control::{Control, Description, Flags, MenuItem, Type, Value};
 
@@ -16,7 +16,7 @@ struct Setting {
     value: Value,
 }
 
-/// Sets `wanted` on the device called `device_name`.
+/// Sets `wanted` on the device called `device_name`, and returns it with the names that [`list`] has.
 ///
 /// # Errors
 /// A control that the device does not have, or a value out of its range; the message lists what there is.
@@ -24,54 +24,39 @@ pub(super) fn apply(
     device: &Device,
     device_name: &str,
     wanted: &BTreeMap<String, i64>,
-) -> Result<(), CameraError> {
+) -> Result<BTreeMap<String, i64>, CameraError> {
     if wanted.is_empty() {
-        return Ok(());
+        return Ok(BTreeMap::new());
     }
 
-    let present = device
-        .query_controls()
-        .map_err(|error| failure(device_name, "list the controls of", &error))?;
-    let settings = settings(&present, wanted)
+    let settings = settings(&present(device, device_name)?, wanted)
         .map_err(|why| CameraError::Failed(format!("{device_name}: {why}")))?;
-    for Setting { id, name, value } in settings {
-        let doing = format!("set {name} of");
-        device
-            .set_control(Control { id, value })
-            .map_err(|error| failure(device_name, &doing, &error))?;
-    }
-
-    Ok(())
+    let set = settings.into_iter().map(|setting| {
+        let value = integer(&setting.value).unwrap_or_default();
+        let name = setting.name.clone();
+        set(device, device_name, setting)?;
+        Ok((name, value))
+    });
+    set.collect()
 }
 
-/// A control as an operator reads it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ControlListing {
-    /// As `controls` takes it.
-    pub name: String,
-    /// The value now; none: the driver does not tell.
-    pub current: Option<i64>,
-    /// What it takes.
-    pub range: String,
-    /// The value that the driver begins with.
-    pub usual: i64,
-    /// Another control, such as an automatic, has to be switched before it takes a value.
-    pub is_inactive: bool,
-}
+/// Sets those of `saved` that the device called `device_name` takes. A saved value may be of another camera, or in the way
+/// of another one: it is said and passed over.
+pub(super) fn restore(device: &Device, device_name: &str, mut saved: BTreeMap<String, i64>) {
+    let pass_over = |why: String| tracing::warn!("a saved control is passed over: {why}");
+    let present = match present(device, device_name) {
+        Ok(present) => present,
+        Err(error) => return pass_over(error.to_string()),
+    };
 
-impl fmt::Display for ControlListing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let current = self
-            .current
-            .map_or_else(|| "?".to_owned(), |value| value.to_string());
-        let Self {
-            name, range, usual, ..
-        } = self;
-        write!(f, "{name}={current}  {range}, usually {usual}")?;
-        if self.is_inactive {
-            f.write_str(", not in effect now")?;
+    saved.retain(|name, value| {
+        let one = BTreeMap::from([(name.clone(), *value)]);
+        settings(&present, &one).map_err(pass_over).is_ok()
+    });
+    for setting in settings(&present, &saved).unwrap_or_default() {
+        if let Err(error) = set(device, device_name, setting) {
+            pass_over(error.to_string());
         }
-        Ok(())
     }
 }
 
@@ -79,25 +64,73 @@ impl fmt::Display for ControlListing {
 ///
 /// # Errors
 /// When the driver does not list them.
-pub(super) fn list(device: &Device, device_name: &str) -> Result<Vec<ControlListing>, CameraError> {
-    let present = device
-        .query_controls()
-        .map_err(|error| failure(device_name, "list the controls of", &error))?;
+pub(super) fn list(
+    device: &Device,
+    device_name: &str,
+) -> Result<Vec<message::Control>, CameraError> {
+    let present = present(device, device_name)?;
     let listed = present.iter().filter(|control| settable(control));
-    let listed = listed.map(|control| ControlListing {
-        name: plain(&control.name),
-        current: device.control(control.id).ok().as_ref().and_then(integer),
-        range: range(control),
-        usual: control.default,
-        is_inactive: control.flags.contains(Flags::INACTIVE),
+    let listed = listed.map(|control| message::Control {
+        value: device
+            .control(control.id)
+            .ok()
+            .and_then(|now| integer(&now.value)),
+        ..describe(control)
     });
     Ok(listed.collect())
 }
 
-fn integer(control: &Control) -> Option<i64> {
-    match control.value {
-        Value::Integer(value) => Some(value),
-        Value::Boolean(value) => Some(value.into()),
+/// What a control takes, for people.
+pub(crate) fn range(control: &message::Control) -> String {
+    if control.choices.is_empty() {
+        return format!("{} to {}", control.minimum, control.maximum);
+    }
+
+    let choices = control.choices.iter();
+    let choices: Vec<_> = choices
+        .map(|choice| format!("{} ({})", choice.value, choice.name))
+        .collect();
+    choices.join(" ")
+}
+
+fn present(device: &Device, device_name: &str) -> Result<Vec<Description>, CameraError> {
+    device
+        .query_controls()
+        .map_err(|error| failure(device_name, "list the controls of", &error))
+}
+
+fn set(device: &Device, device_name: &str, setting: Setting) -> Result<(), CameraError> {
+    let Setting { id, name, value } = setting;
+    let doing = format!("set {name} of");
+    device
+        .set_control(Control { id, value })
+        .map_err(|error| failure(device_name, &doing, &error))
+}
+
+/// All but its value.
+fn describe(control: &Description) -> message::Control {
+    let choices = control.items.iter().flatten();
+    message::Control {
+        name: plain(&control.name),
+        value: None,
+        minimum: control.minimum,
+        maximum: control.maximum,
+        step: i64::try_from(control.step).unwrap_or(1),
+        usual: control.default,
+        inactive: control.flags.contains(Flags::INACTIVE),
+        choices: choices
+            .map(|(index, item)| message::ControlChoice {
+                value: (*index).into(),
+                name: item.to_string(),
+            })
+            .collect(),
+    }
+}
+
+fn integer(value: &Value) -> Option<i64> {
+    match value {
+        Value::Integer(value) => Some(*value),
+        Value::Boolean(value) => Some((*value).into()),
         _ => None,
     }
 }
@@ -120,7 +153,7 @@ fn settings(
             return Err(format!(
                 "{} takes {}, not {value}",
                 plain(&control.name),
-                range(control)
+                range(&describe(control))
             ));
         }
 
@@ -182,23 +215,12 @@ fn takes(control: &Description, value: i64) -> bool {
         && control.items.as_ref().is_none_or(listed)
 }
 
-fn range(control: &Description) -> String {
-    match &control.items {
-        Some(items) => items
-            .iter()
-            .map(|(index, item)| format!("{index} ({item})"))
-            .collect::<Vec<_>>()
-            .join(" "),
-        None => format!("{} to {}", control.minimum, control.maximum),
-    }
-}
-
 fn listing(present: &[&Description]) -> String {
     match present {
         [] => "none".into(),
         _ => present
             .iter()
-            .map(|c| format!("{} {}", plain(&c.name), range(c)))
+            .map(|c| format!("{} {}", plain(&c.name), range(&describe(c))))
             .collect::<Vec<_>>()
             .join(", "),
     }
@@ -313,21 +335,6 @@ mod tests {
             resolve(&[("firmware", 1)])
                 .unwrap_err()
                 .starts_with("no control")
-        );
-    }
-
-    #[test]
-    fn a_listed_control_says_its_value_and_what_it_takes() {
-        let focus = ControlListing {
-            name: "focus_absolute".into(),
-            current: Some(30),
-            range: "0 to 250".into(),
-            usual: 0,
-            is_inactive: true,
-        };
-        assert_eq!(
-            focus.to_string(),
-            "focus_absolute=30  0 to 250, usually 0, not in effect now"
         );
     }
 
