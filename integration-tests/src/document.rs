@@ -52,6 +52,12 @@ impl Document {
         }
     }
 
+    /// Its blocks, in their order.
+    #[must_use]
+    pub fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
     /// Runs each block by the shell command that `on` makes of it for its host.
     ///
     /// # Panics

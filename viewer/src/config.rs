@@ -190,7 +190,9 @@ pub struct Extra {
     #[arg(long)]
     pub headless: bool,
 
-    /// Show nothing: write pictures to standard output instead, until its reader has gone.
+    /// Show nothing: write pictures elsewhere instead. pipe:mjpeg (JPEGs as they were received) and pipe:y4m (uncompressed, in
+    /// the size of the first one) go to standard output, until its reader has gone; v4l2:/dev/videoN is a device of v4l2loopback,
+    /// which OBS and video conferences take for a camera.
     #[arg(long, value_name = "OUTPUT")]
     pub output: Option<PictureOutput>,
 

@@ -48,7 +48,7 @@ use crate::udp::Route;
 use crate::view::View;
 use crate::window;
 use feed::Feeds;
-use output::{print, write_files, write_to_pipe};
+use output::{print, write_files, write_pictures};
 
 /// `fanlight-viewer`.
 #[derive(Debug)]
@@ -116,9 +116,9 @@ pub fn run(
     let began = clock::now();
     let mut feeds = Feeds::start(config, extra, plan, &route, context)?;
     let cover = feeds.cover();
-    let shown = if let Some(output) = extra.output {
+    let shown = if let Some(output) = &extra.output {
         let (presenter, scenes) = feeds.first();
-        write_to_pipe(output, (scenes, &cover), presenter, &context.shutdown)
+        write_pictures(output, (scenes, &cover), presenter, &context.shutdown)
     } else if extra.headless {
         let (presenter, scenes) = feeds.first();
         let nothing = |_: &Shown| Ok(());

@@ -3,6 +3,7 @@
 
 mod controls;
 mod guest;
+mod loopback;
 mod plug_and_see;
 pub(crate) mod subscriber;
 

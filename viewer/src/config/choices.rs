@@ -1,5 +1,8 @@
 //! Settings that are one of a few words.
 
+use std::path::PathBuf;
+use std::str::FromStr;
+
 use clap::ValueEnum;
 
 use crate::engine;
@@ -47,12 +50,32 @@ impl From<Redundancy> for engine::Redundancy {
 }
 
 /// Where pictures go instead of to a window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PictureOutput {
     /// One JPEG after the other, each as it was received.
-    #[value(name = "pipe:mjpeg")]
     Mjpeg,
     /// Uncompressed pictures with their size and rate (YUV4MPEG2), in the size of the first one.
-    #[value(name = "pipe:y4m")]
     Y4m,
+    /// To this video device, from which other programs take them as from a camera.
+    Device(PathBuf),
+}
+
+/// A text that is no [`PictureOutput`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an output is pipe:mjpeg, pipe:y4m or v4l2:/dev/videoN")]
+pub struct PictureOutputError;
+
+impl FromStr for PictureOutput {
+    type Err = PictureOutputError;
+
+    fn from_str(text: &str) -> Result<Self, PictureOutputError> {
+        match text {
+            "pipe:mjpeg" => Ok(Self::Mjpeg),
+            "pipe:y4m" => Ok(Self::Y4m),
+            _ => match text.strip_prefix("v4l2:") {
+                Some(device) if !device.is_empty() => Ok(Self::Device(device.into())),
+                _ => Err(PictureOutputError),
+            },
+        }
+    }
 }

@@ -1,6 +1,8 @@
-//! What the viewer writes to files and to standard output. The main thread calls it.
+//! What the viewer writes to files, to standard output and to a video device. The main thread calls it.
 
+mod fitted;
 mod pipe;
+mod video_device;
 mod y4m;
 
 use std::io::{ErrorKind, Write as _};
@@ -14,11 +16,12 @@ use crate::cover::CoverSlot;
 use crate::scene::SceneSlot;
 use crate::stats::Report;
 use pipe::Pipe;
+use video_device::VideoDevice;
 use y4m::Y4mWriter;
 
-/// Writes each frame to standard output. That its reader has gone ends it, and is no error.
-pub(super) fn write_to_pipe(
-    output: PictureOutput,
+/// Writes each frame to `output`. That the reader of standard output has gone ends it, and is no error.
+pub(super) fn write_pictures(
+    output: &PictureOutput,
     (scenes, cover): (&SceneSlot, &CoverSlot),
     presenter: &mut Presenter,
     shutdown: &Shutdown,
@@ -34,6 +37,13 @@ pub(super) fn write_to_pipe(
             presenter.run_headless(scenes, cover, |shown| {
                 y4m.write(&shown.picture, shown.rate_millihertz)
             })
+        }
+        PictureOutput::Device(path) => {
+            let mut device = VideoDevice::open(path)?;
+            let written = presenter.run_headless(scenes, cover, |shown| {
+                device.write(&shown.picture, shown.rate_millihertz)
+            });
+            return written.with_context(|| format!("cannot write to {}", path.display()));
         }
     };
 

@@ -2,10 +2,8 @@
 
 use std::io::{self, Write};
 
-use crate::canvas::{Canvas, Painter};
+use super::fitted::Fitted;
 use crate::picture::Picture;
-use crate::view::View;
-use crate::window;
 
 /// The rate that is named when a stream does not say its own, in thousandths of a frame a second.
 const USUAL_RATE: u32 = 30_000;
@@ -13,9 +11,8 @@ const USUAL_RATE: u32 = 30_000;
 /// Writes pictures. All have the size of the first one: the format knows one size only.
 pub(super) struct Y4mWriter<W> {
     out: W,
-    /// The picture in that size, once there was one.
-    picture: Option<Picture>,
-    painter: Painter,
+    /// In that size, once there was one.
+    fitted: Option<Fitted>,
     planes: Vec<u8>,
 }
 
@@ -23,51 +20,36 @@ impl<W: Write> Y4mWriter<W> {
     pub(super) fn new(out: W) -> Self {
         Self {
             out,
-            picture: None,
-            painter: Painter::default(),
+            fitted: None,
             planes: Vec::new(),
         }
     }
 
     /// Writes a picture of a stream with this rate in thousandths of a frame a second. One of another size than the first
-    /// is scaled, with black beside it where the proportions differ.
+    /// is scaled.
     pub(super) fn write(&mut self, picture: &Picture, rate_millihertz: u32) -> io::Result<()> {
-        let Some(own) = &mut self.picture else {
-            let rate = Some(rate_millihertz).filter(|rate| *rate > 0);
-            let header = format!(
-                "YUV4MPEG2 W{} H{} F{}:1000 Ip A1:1 C420jpeg XCOLORRANGE=FULL\n",
-                picture.width(),
-                picture.height(),
-                rate.unwrap_or(USUAL_RATE)
-            );
-            self.out.write_all(header.as_bytes())?;
-            self.picture = Some(Picture::new(picture.width(), picture.height()));
-            return self.write(picture, rate_millihertz);
+        let fitted = match &mut self.fitted {
+            Some(fitted) => fitted,
+            None => {
+                let (width, height) = (picture.width(), picture.height());
+                let rate = Some(rate_millihertz).filter(|rate| *rate > 0);
+                let header = format!(
+                    "YUV4MPEG2 W{width} H{height} F{}:1000 Ip A1:1 C420jpeg XCOLORRANGE=FULL\n",
+                    rate.unwrap_or(USUAL_RATE)
+                );
+                self.out.write_all(header.as_bytes())?;
+                self.fitted.insert(Fitted::new(width, height))
+            }
         };
 
-        let scaled = if own.size() == picture.size() {
-            picture
-        } else {
-            let (width, height) = own.size();
-            let mut canvas = Canvas::new(own.pixels_mut(), width, height);
-            window::paint_picture(
-                &mut canvas,
-                picture,
-                &View::default(),
-                None,
-                &mut self.painter,
-            );
-            own
-        };
-
-        fill_planes(scaled, &mut self.planes);
+        fill_planes(fitted.fit(picture), &mut self.planes);
         self.out.write_all(b"FRAME\n")?;
         self.out.write_all(&self.planes)
     }
 }
 
 /// Red, green and blue of a pixel.
-fn channels(pixel: u32) -> [i32; 3] {
+pub(super) fn channels(pixel: u32) -> [i32; 3] {
     [16, 8, 0].map(|shift| (pixel >> shift & 0xff).cast_signed())
 }
 
