@@ -15,7 +15,7 @@ use fanlight_proto::clock::Time;
 
 use super::{Camera, CameraError, CapturedFrame, Content, Input, Raw};
 use crate::jpeg::splitter::{MAX_PUSH, Splitter};
-use child::{Child, Task};
+use child::{Child, Task, told};
 
 pub use child::terminate_commands;
 
@@ -57,7 +57,7 @@ impl Input for PipeInput {
 
     fn describe(&self) -> String {
         match &self.command {
-            Some(command) => format!("pipe from {command:?}"),
+            Some(command) => format!("pipe from {:?}", told(command)),
             None => "pipe from standard input".to_owned(),
         }
     }

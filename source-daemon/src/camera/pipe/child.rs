@@ -43,7 +43,7 @@ impl Task {
         Self {
             command: shell,
             stdin: None,
-            secrets: Vec::new(),
+            secrets: secrets_of_addresses(command),
             quiet: false,
         }
     }
@@ -247,8 +247,7 @@ impl ErrorLog {
             return;
         }
 
-        let secrets = self.secrets.iter();
-        let text = secrets.fold(text, |text, secret| text.replace(secret, "…"));
+        let text = without(text, &self.secrets);
         let text: String = text.chars().take(MAX_TOLD).collect();
         match self.limited.note(clock::now()) {
             Some(lines) if self.quiet => tracing::debug!(lines, "the command says: {text}"),
@@ -258,6 +257,31 @@ impl ErrorLog {
 
         *lock(&self.last_line) = text;
     }
+}
+
+/// Passwords and queries of the addresses in a command.
+fn secrets_of_addresses(command: &str) -> Vec<String> {
+    let ends = |c: char| c.is_whitespace() || "'\"|;".contains(c);
+    let addresses = command.split("://").skip(1);
+    let addresses = addresses.map(|rest| rest.split(ends).next().unwrap_or_default());
+    let secrets = addresses.flat_map(|address| {
+        let (place, query) = address.split_at(address.find('?').unwrap_or(address.len()));
+        let user = place.rsplit_once('@').map_or("", |(user, _)| user);
+        let password = user.split_once(':').map_or("", |(_, password)| password);
+        [password.to_owned(), query.to_owned()]
+    });
+    secrets.filter(|secret| !secret.is_empty()).collect()
+}
+
+/// `text` in which none of `secrets` stands.
+fn without(text: String, secrets: &[String]) -> String {
+    let all = secrets.iter();
+    all.fold(text, |text, secret| text.replace(secret, "…"))
+}
+
+/// A command as it may be told.
+pub(super) fn told(command: &str) -> String {
+    without(command.to_owned(), &secrets_of_addresses(command))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

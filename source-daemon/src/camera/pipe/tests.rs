@@ -207,3 +207,22 @@ fn a_command_reads_what_it_is_given() {
     let (delivered, _) = all(Box::new(PipeCamera::new(stdout, Some(child)).unwrap()));
     assert_eq!(delivered, [(0, picture(3))]);
 }
+
+#[test]
+fn passwords_and_queries_of_addresses_in_a_command_are_never_told() {
+    let command = "echo 'rtsp://me:ge/heim@cam/x?pwd=geheim2' >&2; exec ffmpeg -i \"http://a:geheim3@b/c\" -f mjpeg rtsp://cam/y";
+    let input = PipeInput {
+        command: Some(command.to_owned()),
+    };
+    let told = input.describe();
+    assert!(!told.contains("heim"), "{told}");
+    for kept in ["rtsp://me:…@cam/x…'", "http://a:…@b/c", "rtsp://cam/y"] {
+        assert!(told.contains(kept), "{told}");
+    }
+
+    let (_, error) = all(open(
+        "echo 'cannot open rtsp://me:ge/heim@cam/x?pwd=geheim2' >&2",
+    ));
+    let told = error.to_string();
+    assert!(told.contains("rtsp://me:…@cam/x…"), "{told}");
+}
