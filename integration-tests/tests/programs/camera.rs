@@ -3,6 +3,7 @@
 
 mod controls;
 mod guest;
+mod input_age;
 mod loopback;
 mod plug_and_see;
 pub(crate) mod subscriber;
@@ -11,11 +12,12 @@ use std::time::Duration;
 
 use fanlight_daemon::clock;
 use fanlight_proto::message::State;
-use fanlight_tests::jpeg;
 use fanlight_tests::promise::{Measurement, judge};
 use fanlight_tests::wait::SOON;
+use fanlight_tests::{TestEnv, jpeg};
 use turbojpeg::PixelFormat;
 
+use crate::events::{append, wait_states};
 use guest::{Guest, PICTURES, SOURCE};
 use subscriber::{Arrival, Subscriber};
 
@@ -267,6 +269,25 @@ fn of_a_device_with_many_nodes_those_that_capture_pictures_are_cameras() {
     let cameras = named_cameras(&mut guest);
     assert!(nodes.contains("v4l-touch0"), "{nodes}");
     assert_eq!(cameras, ["vivid_000_vid_cap_vivid.0"], "{nodes}");
+}
+
+#[test]
+fn unplugging_a_webcam_is_one_event_and_its_return_one_end() {
+    let Some(mut guest) = Guest::boot() else {
+        return;
+    };
+
+    guest.plug();
+    guest.source("--size 640x360");
+    let env = TestEnv::new();
+    let file = env.path("events");
+    let relay = env.relay(0, &[guest.endpoint()]);
+    let relay = relay.flag("event-command", append(&file)).ready();
+    relay.wait_for_line("live stream=cam");
+    guest.webcam("unplug");
+    wait_states(&file, "cam", &["unplugged"]);
+    guest.plug();
+    wait_states(&file, "cam", &["unplugged", "live"]);
 }
 
 #[test]

@@ -11,11 +11,12 @@ use std::time::Duration;
 use fanlight_tests::TestEnv;
 use fanlight_tests::fake_source::FakeSource;
 use fanlight_tests::jpeg;
+use fanlight_tests::program::Program;
 use fanlight_tests::wait::{SOON, pause, until};
 use serde_json::Value;
 
 /// A command that adds each event to `file`, a line of its own.
-fn append(file: &Path) -> String {
+pub(crate) fn append(file: &Path) -> String {
     format!("sh,-c,cat >>{}", file.display())
 }
 
@@ -32,7 +33,7 @@ fn states(file: &Path, name: &str) -> Vec<String> {
 }
 
 #[track_caller]
-fn wait_states(file: &Path, name: &str, expected: &[&str]) {
+pub(crate) fn wait_states(file: &Path, name: &str, expected: &[&str]) {
     let what = format!("{name}: {expected:?}");
     until(&what, SOON, || {
         (states(file, name).len() >= expected.len()).then_some(())
@@ -65,9 +66,23 @@ fn pipe_of_pictures(env: &TestEnv, flows: Arc<AtomicBool>) -> std::path::PathBuf
     pipe
 }
 
+/// A camera in the network that can be taken away: the relay that serves it, and the source that takes it.
+fn network_camera(env: &TestEnv) -> (Program, [Program; 2]) {
+    let ball = env.source("ball").flags("--input ball --size 320x240");
+    let ball = ball.ready();
+    let http = env.http_address(5);
+    let camera = env.relay(5, &[env.ipc("ball")]);
+    let camera = camera.flag("http", http.to_string()).ready();
+    camera.wait_for_line("live stream=ball");
+    let url = format!("http://{http}/stream/ball.mjpeg");
+    let source = env.source("door").flag("input", url).ready();
+    (camera, [ball, source])
+}
+
 #[test]
-fn a_freeze_and_a_stream_that_no_screen_decodes_are_one_event_and_one_end_each() {
+fn a_freeze_an_unplugging_and_a_stream_that_no_screen_decodes_are_one_event_and_one_end_each() {
     let env = TestEnv::new();
+    let (camera, _sources) = network_camera(&env);
     let flows = Arc::new(AtomicBool::new(true));
     let pipe = pipe_of_pictures(&env, Arc::clone(&flows));
     let source = env
@@ -79,18 +94,27 @@ fn a_freeze_and_a_stream_that_no_screen_decodes_are_one_event_and_one_end_each()
     let undecodable = FakeSource::with_picture("cam", None, damaged);
     let file = env.path("events");
     let relay = env
-        .relay(0, &[env.ipc("frozen"), undecodable.endpoint()])
+        .relay(
+            0,
+            &[env.ipc("frozen"), env.ipc("door"), undecodable.endpoint()],
+        )
         .flag("event-command", append(&file))
         .ready();
-    relay.wait_for_line("live stream=frozen");
+    for stream in ["frozen", "door"] {
+        relay.wait_for_line(&format!("live stream={stream}"));
+    }
 
     let viewer = env.viewer(env.relay_address(0), "cam").start();
     flows.store(false, Ordering::Relaxed);
+    camera.kill();
     wait_states(&file, "frozen", &["frozen"]);
+    wait_states(&file, "door", &["unplugged"]);
     wait_states(&file, "cam", &["undecodable"]);
     drop(viewer);
     flows.store(true, Ordering::Relaxed);
+    camera.start_again();
     wait_states(&file, "frozen", &["frozen", "live"]);
+    wait_states(&file, "door", &["unplugged", "live"]);
     wait_states(&file, "cam", &["undecodable", "live"]);
     drop(source);
 }
