@@ -16,6 +16,7 @@ use fanlight_tests::{TestEnv, long, skip};
 use serde_json::Value;
 
 mod home_assistant;
+mod home_assistant_itself;
 
 /// Where the broker listens, on the environment's own address.
 const PORT: u16 = 1883;
