@@ -482,9 +482,13 @@ pub(crate) fn caption_several(panels: &mut Vec<Panel>, tiles: usize) {
 /// What a direction wants drawn, as `overlay` in control.proto counts it; `own` is what the settings want.
 pub(crate) fn of_volume(volume: u32, own: &[Panel]) -> Vec<Panel> {
     const LOUDEST: [Panel; 3] = [Panel::Caption, Panel::Figures, Panel::Statistics];
-    match volume {
-        0 => own.to_vec(),
-        volume => LOUDEST[..LOUDEST.len().min(volume as usize - 1)].to_vec(),
+    let wanted = LOUDEST
+        .into_iter()
+        .take((volume as usize).saturating_sub(1));
+    if volume == 0 {
+        own.to_vec()
+    } else {
+        wanted.collect()
     }
 }
 

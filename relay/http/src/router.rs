@@ -21,64 +21,9 @@ pub(super) const MAX_BODY_BYTES: usize = 4 << 10;
 
 /// All addresses.
 pub(super) fn router(app: Arc<AppState>) -> Router {
-    let passed = || middleware::from_fn_with_state(Arc::clone(&app), site::pass_on);
-    Router::new()
-        .route("/ws", get(ws::upgrade))
-        .route("/stream/{file}", get(mjpeg::stream))
-        .route("/snapshot/{file}", get(snapshot::snapshot))
-        .route("/api/streams", get(api::streams))
-        .route(
-            "/api/streams/{name}/controls",
-            get(controls::list).put(controls::set),
-        )
-        .route("/api/sources", get(api::sources))
-        .route("/api/viewers", get(api::viewers))
-        .route("/api/health", get(api::health))
-        .route(
-            "/api/session",
-            post(session::begin).delete(session::end).get(session::tell),
-        )
-        .route("/api/sign", post(session::sign))
-        .route("/api/links", get(links::list).post(links::add))
-        .route("/api/links/{name}", delete(links::revoke))
-        .route("/api/screens", get(screens::screens))
-        .route("/api/site", get(site::site))
-        .route("/api/screens/{name}", put(screens::direct).layer(passed()))
-        .route(
-            "/api/screens/{name}/identify",
-            post(screens::identify).layer(passed()),
-        )
-        .route(
-            "/api/screens/{name}/popup",
-            post(screens::popup).layer(passed()),
-        )
-        .route(
-            "/api/screens/{name}/reload",
-            post(screens::reload).layer(passed()),
-        )
-        .route(
-            "/api/screens/{name}/history",
-            get(history::history).layer(passed()),
-        )
-        .route("/api/scenes", get(scenes::list))
-        .route(
-            "/api/scenes/{name}",
-            put(scenes::put)
-                .delete(scenes::remove)
-                .layer(DefaultBodyLimit::max(scenes::MAX_SCENE_BYTES)),
-        )
-        .route("/api/scenes/{name}/apply", post(scenes::apply))
-        .route("/api/events", get(events::events))
-        .route(
-            "/whep/{stream}",
-            post(whep::offer)
-                .options(whep::options)
-                .layer(DefaultBodyLimit::max(whep::MAX_OFFER_BYTES)),
-        )
-        .route(
-            "/whep/{stream}/{session}",
-            patch(whep::change).delete(whep::end),
-        )
+    streams()
+        .merge(access())
+        .merge(screens_and_scenes(&app))
         .route("/livez", get(api::live))
         .route("/readyz", get(api::ready))
         .route("/metrics", get(metrics::metrics))
@@ -91,6 +36,70 @@ pub(super) fn router(app: Arc<AppState>) -> Router {
             authorize::authorize,
         ))
         .with_state(app)
+}
+
+/// Pictures, and what is known of sources and viewers.
+fn streams() -> Router<Arc<AppState>> {
+    Router::new()
+        .route("/ws", get(ws::upgrade))
+        .route("/stream/{file}", get(mjpeg::stream))
+        .route("/snapshot/{file}", get(snapshot::snapshot))
+        .route(
+            "/whep/{stream}",
+            post(whep::offer)
+                .options(whep::options)
+                .layer(DefaultBodyLimit::max(whep::MAX_OFFER_BYTES)),
+        )
+        .route(
+            "/whep/{stream}/{session}",
+            patch(whep::change).delete(whep::end),
+        )
+        .route("/api/streams", get(api::streams))
+        .route(
+            "/api/streams/{name}/controls",
+            get(controls::list).put(controls::set),
+        )
+        .route("/api/sources", get(api::sources))
+        .route("/api/viewers", get(api::viewers))
+        .route("/api/health", get(api::health))
+        .route("/api/events", get(events::events))
+}
+
+/// Who may what.
+fn access() -> Router<Arc<AppState>> {
+    Router::new()
+        .route(
+            "/api/session",
+            post(session::begin).delete(session::end).get(session::tell),
+        )
+        .route("/api/sign", post(session::sign))
+        .route("/api/links", get(links::list).post(links::add))
+        .route("/api/links/{name}", delete(links::revoke))
+}
+
+/// What is shown where. Requests for a screen of another relay are passed on.
+fn screens_and_scenes(app: &Arc<AppState>) -> Router<Arc<AppState>> {
+    let passed = middleware::from_fn_with_state(Arc::clone(app), site::pass_on);
+    let of_a_screen = Router::new()
+        .route("/api/screens/{name}", put(screens::direct))
+        .route("/api/screens/{name}/identify", post(screens::identify))
+        .route("/api/screens/{name}/popup", post(screens::popup))
+        .route("/api/screens/{name}/reload", post(screens::reload))
+        .route("/api/screens/{name}/history", get(history::history))
+        .route_layer(passed);
+
+    Router::new()
+        .route("/api/screens", get(screens::screens))
+        .route("/api/site", get(site::site))
+        .merge(of_a_screen)
+        .route("/api/scenes", get(scenes::list))
+        .route(
+            "/api/scenes/{name}",
+            put(scenes::put)
+                .delete(scenes::remove)
+                .layer(DefaultBodyLimit::max(scenes::MAX_SCENE_BYTES)),
+        )
+        .route("/api/scenes/{name}/apply", post(scenes::apply))
 }
 
 /// The page, or what mjpg-streamer has here.

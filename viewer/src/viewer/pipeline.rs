@@ -83,7 +83,6 @@ impl Pipeline {
             route,
             context,
             screen,
-            director,
             ..
         } = common;
         let counters = Arc::clone(presenter.counters());
@@ -96,21 +95,7 @@ impl Pipeline {
         let engine_config = config::engine(config, route)?;
         let choice = Arc::new(StreamChoice::default());
         let canary = watch_canary(config, route, &engine_config, presenter, *screen)?;
-        let on_screen = presenter.on_screen();
-        on_screen.set_place(at);
-        let teller = director
-            .as_ref()
-            .map(|director| Teller::new(Arc::clone(director), Arc::clone(on_screen)));
-        let receiver = Receiver::new(
-            Arc::clone(&frame_slot),
-            Arc::clone(&counters),
-            context.notify.clone(),
-            config::trackers(config).map(|_| Arc::clone(presenter.detection_queue())),
-            VerdictTrace::new(presenter.trace()),
-            Arc::clone(&choice),
-            teller,
-        );
-
+        let receiver = receiver(config, common, at, presenter, (&frame_slot, &choice));
         let receiving = receive(route.clone(), engine_config, *screen, receiver, &ending)?;
         let options = DecodeOptions {
             traced: extra.trace.is_some() || config.journal.is_some(),
@@ -201,6 +186,31 @@ fn decode(
         decoding::run(&frame_slot, &scenes, &counters, &options);
         Ok(())
     })
+}
+
+/// What the receiving thread has to do with tile `at`.
+fn receiver(
+    config: &Config,
+    common: &Common,
+    at: usize,
+    presenter: &Presenter,
+    (frame_slot, choice): (&Arc<FrameSlot>, &Arc<StreamChoice>),
+) -> Receiver {
+    let on_screen = presenter.on_screen();
+    on_screen.set_place(at);
+    let director = common.director.as_ref();
+    let teller = director.map(|director| Teller::new(Arc::clone(director), Arc::clone(on_screen)));
+    let queue = config::trackers(config).map(|_| Arc::clone(presenter.detection_queue()));
+
+    Receiver::new(
+        Arc::clone(frame_slot),
+        Arc::clone(presenter.counters()),
+        common.context.notify.clone(),
+        queue,
+        VerdictTrace::new(presenter.trace()),
+        Arc::clone(choice),
+        teller,
+    )
 }
 
 /// Watches the canary of whatever is shown, unless that is switched off.

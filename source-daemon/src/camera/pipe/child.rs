@@ -113,20 +113,7 @@ impl Child {
             quiet,
         } = task;
 
-        command.process_group(0);
-        // The service manager must not take the command's words for the source's.
-        command
-            .env_remove("NOTIFY_SOCKET")
-            .env_remove("WATCHDOG_USEC")
-            .env_remove("WATCHDOG_PID");
-
-        command
-            .stdin(match stdin {
-                Some(_) => Stdio::piped(),
-                None => Stdio::null(),
-            })
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        prepare(&mut command, stdin.is_some());
 
         // Held from before the start, so that no command is missed by whoever terminates all.
         let mut groups = lock(&running.0);
@@ -161,15 +148,15 @@ impl Child {
             status: None,
         };
 
+        let log = ErrorLog {
+            secrets,
+            quiet,
+            limited: LogLimiter::new(),
+            last_line,
+        };
         std::thread::Builder::new()
             .name("stderr".to_owned())
             .spawn(move || {
-                let mut log = ErrorLog {
-                    secrets,
-                    quiet,
-                    limited: LogLimiter::new(),
-                    last_line,
-                };
                 log.read(errors);
                 drop(open);
             })?;
@@ -206,6 +193,22 @@ impl Drop for Child {
     }
 }
 
+/// A process group of its own, pipes, and nothing of the service manager, which must not take its words for the source's.
+fn prepare(command: &mut Command, has_stdin: bool) {
+    command
+        .process_group(0)
+        .env_remove("NOTIFY_SOCKET")
+        .env_remove("WATCHDOG_USEC")
+        .env_remove("WATCHDOG_PID")
+        .stdin(if has_stdin {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+}
+
 fn signal(group: Pid, signal: Signal) {
     // The group may be gone already.
     let _ = kill_process_group(group, signal);
@@ -220,7 +223,7 @@ struct ErrorLog {
 }
 
 impl ErrorLog {
-    fn read(&mut self, mut errors: impl Read) {
+    fn read(mut self, mut errors: impl Read) {
         let (mut buffer, mut line) = ([0; 4096], Vec::new());
         while let Ok(length @ 1..) = errors.read(&mut buffer) {
             for &byte in &buffer[..length] {
