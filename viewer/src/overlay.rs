@@ -1,5 +1,7 @@
 //! The panels over a picture, in its corners, none over another. The window and recordings call it.
 
+mod chosen;
+
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -8,6 +10,7 @@ use fanlight_pixels::text::{Align, TextBlock, line_height};
 
 use crate::canvas::{Area, Canvas, Colour};
 use crate::readings::{Readings, STAGES};
+pub(crate) use chosen::{caption_several, of_volume, toggle};
 
 const GROUND: Colour = 0x00_00_00;
 const TEXT: Colour = 0xff_ff_ff;
@@ -469,35 +472,6 @@ pub(crate) fn frame(canvas: &mut Canvas<'_>) {
         edge(width.saturating_sub(thickness), 0, thickness, height),
     ] {
         canvas.fill_area(area, FRAME);
-    }
-}
-
-/// Of several tiles each has a caption.
-pub(crate) fn caption_several(panels: &mut Vec<Panel>, tiles: usize) {
-    if tiles > 1 && !panels.contains(&Panel::Caption) {
-        panels.push(Panel::Caption);
-    }
-}
-
-/// What a direction wants drawn, as `overlay` in control.proto counts it; `own` is what the settings want.
-pub(crate) fn of_volume(volume: u32, own: &[Panel]) -> Vec<Panel> {
-    const LOUDEST: [Panel; 3] = [Panel::Caption, Panel::Figures, Panel::Statistics];
-    let wanted = LOUDEST
-        .into_iter()
-        .take((volume as usize).saturating_sub(1));
-    if volume == 0 {
-        own.to_vec()
-    } else {
-        wanted.collect()
-    }
-}
-
-/// Shows or hides a panel.
-pub(crate) fn toggle(panels: &mut Vec<Panel>, panel: Panel) {
-    let before = panels.len();
-    panels.retain(|shown| *shown != panel);
-    if panels.len() == before {
-        panels.push(panel);
     }
 }
 

@@ -1,0 +1,32 @@
+//! Which panels are drawn: by the settings, by keys, by a direction. The window's thread and the main thread call it.
+
+use super::Panel;
+
+/// Of several tiles each has a caption.
+pub(crate) fn caption_several(panels: &mut Vec<Panel>, tiles: usize) {
+    if tiles > 1 && !panels.contains(&Panel::Caption) {
+        panels.push(Panel::Caption);
+    }
+}
+
+/// What a direction wants drawn, as `overlay` in control.proto counts it; `own` is what the settings want.
+pub(crate) fn of_volume(volume: u32, own: &[Panel]) -> Vec<Panel> {
+    const LOUDEST: [Panel; 3] = [Panel::Caption, Panel::Figures, Panel::Statistics];
+    let wanted = LOUDEST
+        .into_iter()
+        .take((volume as usize).saturating_sub(1));
+    if volume == 0 {
+        own.to_vec()
+    } else {
+        wanted.collect()
+    }
+}
+
+/// Shows or hides a panel.
+pub(crate) fn toggle(panels: &mut Vec<Panel>, panel: Panel) {
+    let before = panels.len();
+    panels.retain(|shown| *shown != panel);
+    if panels.len() == before {
+        panels.push(panel);
+    }
+}
