@@ -171,7 +171,7 @@ fn by_one_relay_one_sees_and_directs_the_screens_of_all_and_reads_who_does_not_a
         ),
         (0, &Value::Null)
     );
-    let gone = fixture.ask("PUT", path, &fixture.admin, &wanted);
+    let gone = fixture.ask("PUT", path, &fixture.admin, &json!({}));
     assert_eq!(
         (gone.status, gone.error().as_str()),
         (404, "no_such_screen")
