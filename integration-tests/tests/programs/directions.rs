@@ -233,6 +233,11 @@ fn what_a_screen_showed_is_told_with_its_picture_and_to_administrators_alone() {
             is_there.then(|| now["at_ms"].as_u64().unwrap())
         })
     };
+    until(
+        "the screen is noted before it is told anything",
+        SOON,
+        || (history("").status == 200).then_some(()),
+    );
     let then = shows("cam2");
     shows("cam1");
 
