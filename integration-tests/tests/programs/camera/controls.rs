@@ -27,6 +27,10 @@ fn relay(env: &TestEnv, guest: &Guest) -> (Program, Site) {
     let relay = relay.ready();
     relay.wait_for_line("live stream=cam");
     let site = Site::of(&relay);
+    until("the relay lists the stream", SOON, || {
+        let answer = site.get("/api/streams/cam/controls");
+        (answer.status == 200).then_some(())
+    });
     (relay, site)
 }
 

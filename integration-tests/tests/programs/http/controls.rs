@@ -57,7 +57,12 @@ fn an_admin_lists_and_sets_the_controls_of_a_sources_camera() {
     let site = Site::of(&relay);
     relay.wait_for_line("live stream=cam");
 
-    let listed = site.get(PATH).json();
+    // The list of streams is made anew after the line in the log.
+    let listed = until("the relay lists the stream", SOON, || {
+        let answer = site.get(PATH);
+        assert!(answer.status == 200 || answer.error() == "no_such_stream");
+        (answer.status == 200).then(|| answer.json())
+    });
     assert_eq!(
         listed["controls"][1],
         json!({
