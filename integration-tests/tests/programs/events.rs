@@ -21,7 +21,7 @@ pub(crate) fn append(file: &Path) -> String {
 }
 
 /// States that the stream `name` had, by the events in `file`.
-fn states(file: &Path, name: &str) -> Vec<String> {
+pub(crate) fn states(file: &Path, name: &str) -> Vec<String> {
     let text = fs::read_to_string(file).unwrap_or_default();
     let events = text
         .lines()
@@ -33,7 +33,7 @@ fn states(file: &Path, name: &str) -> Vec<String> {
 }
 
 #[track_caller]
-pub(crate) fn wait_states(file: &Path, name: &str, expected: &[&str]) {
+fn wait_states(file: &Path, name: &str, expected: &[&str]) {
     let what = format!("{name}: {expected:?}");
     until(&what, SOON, || {
         (states(file, name).len() >= expected.len()).then_some(())
