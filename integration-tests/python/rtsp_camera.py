@@ -1,6 +1,6 @@
 """A network camera that speaks RTSP, made of GStreamer's server: a test picture as VP8 or as JPEGs.
 
-usage: rtsp_camera.py ADDRESS PORT vp8|jpeg
+usage: rtsp_camera.py ADDRESS PORT vp8|jpeg [WIDTH HEIGHT]
 
 It asks for user `admin` and the password in the variable PASSWORD, by Basic, and prints "ready" when it listens. It takes the
 interpreter that Debian's python3-gi is for.
@@ -20,7 +20,8 @@ CODING = {
     "jpeg": "jpegenc ! rtpjpegpay name=pay0",
 }
 
-address, port, coding = sys.argv[1:]
+address, port, coding, *size = sys.argv[1:]
+width, height = size or ("320", "240")
 Gst.init(None)
 
 token = GstRtspServer.RTSPToken()
@@ -36,7 +37,7 @@ permissions.add_permission_for_role("viewer", "media.factory.construct", True)
 
 factory = GstRtspServer.RTSPMediaFactory()
 factory.set_launch(
-    "( videotestsrc is-live=true ! video/x-raw,format=I420,width=320,height=240,framerate=15/1 ! "
+    f"( videotestsrc is-live=true ! video/x-raw,format=I420,width={width},height={height},framerate=15/1 ! "
     + CODING[coding]
     + " )"
 )

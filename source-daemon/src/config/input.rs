@@ -14,7 +14,7 @@ use crate::camera::file::FileInput;
 use crate::camera::http::{HttpInput, Trust};
 use crate::camera::pattern::PatternInput;
 use crate::camera::pipe::PipeInput;
-use crate::camera::pipe::ffmpeg::{RtspInput, ScreenInput};
+use crate::camera::pipe::ffmpeg::{KnownCodec, RtspInput, ScreenInput};
 use crate::camera::v4l::{self, PixelChoice, V4lInput, V4lOptions};
 use crate::remote_controls::Target;
 
@@ -136,6 +136,7 @@ impl Config {
                 address: address.read()?,
                 password: self.input_password.clone(),
                 stall_limit: self.stall_limit()?,
+                known: KnownCodec::default(),
             }),
             InputKind::Camera | InputKind::Device(_) => {
                 Box::new(V4lInput::new(self.camera_options()).with_stall_limit(self.stall_limit()?))

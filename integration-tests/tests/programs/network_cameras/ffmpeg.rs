@@ -21,10 +21,6 @@ const DEBIAN_PYTHON: &str = "/usr/bin/python3";
 /// What the camera needs.
 const SERVER: &str = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer";
 
-/// Live again so long after the camera is back: ffprobe and ffmpeg each look at it for half a second, and a key frame comes
-/// each second.
-const BACK: Duration = Duration::from_secs(4);
-
 /// The port of the camera.
 pub(super) const PORT: u16 = 8554;
 
@@ -137,26 +133,30 @@ fn without_ffmpeg_the_package_to_install_is_named() {
 
 #[test]
 #[ignore = "./dev promises"]
-fn an_rtsp_camera_is_back_within_four_seconds_of_its_return() {
+fn an_rtsp_camera_is_back_within_two_seconds_of_its_return_or_of_a_key_frame() {
     judge("an RTSP camera returns", |measurement| {
-        let env = TestEnv::new();
-        let (true, Some(server)) = (has_ffmpeg(), camera(&env, "vp8", "geheim")) else {
-            return;
-        };
+        // In VP8 a key frame comes each second, and ffmpeg may have just missed one.
+        for (coding, bound) in [("jpeg", 2), ("vp8", 3)] {
+            let env = TestEnv::new();
+            let large = format!("{coding} 1280 720");
+            let (true, Some(server)) = (has_ffmpeg(), camera(&env, &large, "geheim")) else {
+                return;
+            };
 
-        let file = password_file(&env, "geheim").display().to_string();
-        let url = format!("rtsp://admin@{}:{PORT}/cam", env.http_address(0).ip());
-        let chain = Chain::of(env, &url, &format!("--input-password {file}"));
-        chain.viewer.wait_shown(5);
-        let (marks, mark) = (chain.marks(), server.log().mark());
-        server.kill();
-        chain.says_from(marks, "cannot be reached: nobody listens there");
-        server.start_again();
-        server.wait_for_line_from(mark, "ready", SOON);
-        let back = clock::now();
-        let shown = chain.viewer.wait_shown_after(back, SOON);
-        let took = shown.at.saturating_since(back);
-        measurement.at_most("back", BACK, took);
+            let file = password_file(&env, "geheim").display().to_string();
+            let url = format!("rtsp://admin@{}:{PORT}/cam", env.http_address(0).ip());
+            let chain = Chain::of(env, &url, &format!("--input-password {file}"));
+            chain.viewer.wait_shown(5);
+            let (marks, mark) = (chain.marks(), server.log().mark());
+            server.kill();
+            chain.says_from(marks, "cannot be reached: nobody listens there");
+            server.start_again();
+            server.wait_for_line_from(mark, "ready", SOON);
+            let back = clock::now();
+            let shown = chain.viewer.wait_shown_after(back, SOON);
+            let took = shown.at.saturating_since(back);
+            measurement.at_most(format!("{coding}: back"), Duration::from_secs(bound), took);
+        }
     });
 }
 

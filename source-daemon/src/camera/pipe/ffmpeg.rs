@@ -6,9 +6,11 @@
 use std::ffi::OsString;
 use std::io::{ErrorKind, Read as _};
 use std::process::{ChildStdout, Command};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fanlight_daemon::keys::KeyPath;
+use parking_lot::Mutex;
 
 use super::PipeCamera;
 use super::child::{Child, Task};
@@ -25,7 +27,8 @@ const PROTOCOLS: &str = "pipe,rtsp,rtsps,rtp,srtp,udp,tcp,tls,crypto";
 const MAX_CODEC: u64 = 64;
 
 /// How much ffmpeg looks at before the first picture, in bytes and in microseconds: the description of a stream has what is needed.
-const LOOKS_AT: (u32, u32) = (500_000, 500_000);
+/// The list is an input of its own, and looks too.
+const LOOKS_AT: &str = "500000";
 
 /// A network camera that speaks RTSP.
 #[derive(Clone, Debug)]
@@ -36,7 +39,14 @@ pub struct RtspInput {
     pub password: Option<KeyPath>,
     /// How long it may be silent.
     pub stall_limit: Duration,
+    /// What it sent when it was last seen.
+    pub known: KnownCodec,
 }
+
+/// Whether a camera sends JPEGs, once it is known. A camera that was away for a moment need not be asked again, which takes
+/// as long as its first picture does.
+#[derive(Clone, Debug, Default)]
+pub struct KnownCodec(Arc<Mutex<Option<bool>>>);
 
 /// The desktop of X11.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,10 +63,9 @@ impl RtspInput {
         let password = self.address.password(self.password.as_ref());
         let password = password.map_err(|error| CameraError::Failed(error.to_string()))?;
         let full = self.address.full(password.as_deref());
-        let (bytes, time) = LOOKS_AT;
         let list = format!(
-            "ffconcat version 1.0\nfile '{}'\noption rtsp_transport tcp\noption timeout {}\noption probesize {bytes}\n\
-             option analyzeduration {time}\noption fflags nobuffer\n",
+            "ffconcat version 1.0\nfile '{}'\noption rtsp_transport tcp\noption timeout {}\noption probesize {LOOKS_AT}\n\
+             option analyzeduration {LOOKS_AT}\noption fflags nobuffer\n",
             full,
             self.stall_limit.as_micros(),
         );
@@ -137,7 +146,11 @@ impl RtspInput {
 }
 
 /// How ffmpeg is told to read a list on standard input.
-const LIST_INPUT: [&str; 8] = [
+const LIST_INPUT: [&str; 12] = [
+    "-probesize",
+    LOOKS_AT,
+    "-analyzeduration",
+    LOOKS_AT,
     "-f",
     "concat",
     "-safe",
@@ -191,7 +204,8 @@ fn start(task: Task) -> Result<PipeCamera, CameraError> {
 impl Input for RtspInput {
     fn open(&mut self) -> Result<Box<dyn Camera>, CameraError> {
         let (list, secrets) = self.list()?;
-        let sends_jpegs = self.sends_jpegs(&list, &secrets)?;
+        let known = *self.known.0.lock();
+        let sends_jpegs = known.map_or_else(|| self.sends_jpegs(&list, &secrets), Ok)?;
 
         let mut command = ffmpeg();
         command.args(LIST_INPUT);
@@ -202,9 +216,17 @@ impl Input for RtspInput {
             secrets,
             quiet: true,
         })?;
-        tracing::info!(camera = %self.address, sends_jpegs, "camera open");
+
+        let input = self.clone();
         Ok(Box::new(FfmpegCamera {
             camera,
+            is_seen: false,
+            seen: Box::new(move |is_seen| {
+                *input.known.0.lock() = is_seen.then_some(sends_jpegs);
+                if is_seen {
+                    tracing::info!(camera = %input.address, sends_jpegs, "camera open");
+                }
+            }),
             failure: {
                 let input = self.clone();
                 Box::new(move |said| input.failure(said))
@@ -239,6 +261,8 @@ impl Input for ScreenInput {
         })?;
         Ok(Box::new(FfmpegCamera {
             camera,
+            is_seen: false,
+            seen: Box::new(|_| {}),
             failure: Box::new(move |said| {
                 let display = display.to_string_lossy();
                 CameraError::Failed(format!("the desktop {display} cannot be taken: {said}"))
@@ -254,15 +278,29 @@ impl Input for ScreenInput {
 /// A pipe whose end is told in words of its own.
 struct FfmpegCamera {
     camera: PipeCamera,
+    is_seen: bool,
+    /// Told once that there is a picture, and that ffmpeg failed for another reason than that the camera is away.
+    seen: Box<dyn Fn(bool) + Send>,
     failure: Box<dyn Fn(&str) -> CameraError + Send>,
 }
 
 impl Camera for FfmpegCamera {
     fn next(&mut self, number: u64, raw: &mut Raw) -> Result<CapturedFrame, CameraError> {
-        self.camera.next(number, raw).map_err(|error| match error {
+        let next = self.camera.next(number, raw).map_err(|error| match error {
             CameraError::Failed(said) => (self.failure)(&said),
             other => other,
-        })
+        });
+
+        match &next {
+            Ok(_) if !self.is_seen => {
+                self.is_seen = true;
+                (self.seen)(true);
+            }
+            Err(CameraError::Failed(_)) => (self.seen)(false),
+            _ => {}
+        }
+
+        next
     }
 
     fn rate_millihertz(&self) -> u32 {
@@ -279,6 +317,7 @@ mod tests {
             address: address.parse().unwrap(),
             password: None,
             stall_limit: Duration::from_secs(2),
+            known: KnownCodec::default(),
         }
     }
 
