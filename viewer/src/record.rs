@@ -296,8 +296,13 @@ impl TimeLapse {
             return None;
         }
 
-        // After a pause the next is not owed.
-        self.due = Some((due + self.every).max(sample.at));
+        // What a pause left out is not owed.
+        let next = due + self.every;
+        self.due = Some(if next > sample.at {
+            next
+        } else {
+            sample.at + self.every
+        });
         sample.id.epoch = 0;
         sample.captured_ns = self.picked * timeline::interval_ns(TIME_LAPSE_RATE);
         sample.rate_millihertz = TIME_LAPSE_RATE;
@@ -364,5 +369,42 @@ mod tests {
             Path::new("/a/hall.1-2.avi")
         );
         assert_eq!(numbered(Path::new("x.AVI"), 10), Path::new("x-10.AVI"));
+    }
+
+    #[test]
+    fn a_time_lapse_owes_nothing_after_a_pause() {
+        let at = |ms: u64| Time::from_nanos(ms * 1_000_000);
+        let sample = |ms| Sample {
+            stream: "hall".parse().unwrap(),
+            id: FrameId {
+                epoch: 7,
+                number: ms,
+            },
+            captured_ns: 0,
+            rate_millihertz: 0,
+            at: at(ms),
+            jpeg: Bytes::new(),
+            marker: None,
+            figures: String::new(),
+        };
+
+        let mut lapse = TimeLapse::new(Duration::from_millis(100));
+        let times = [0, 40, 90, 110, 190, 205, 900, 940, 1001, 1100];
+        let picked: Vec<_> = times
+            .into_iter()
+            .filter_map(|ms| lapse.next(sample(ms)))
+            .map(|it| (it.id.number, it.captured_ns / 1_000_000))
+            .collect();
+        assert_eq!(
+            picked,
+            [
+                (0, 0),
+                (110, 40),
+                (205, 80),
+                (900, 120),
+                (1001, 160),
+                (1100, 200)
+            ]
+        );
     }
 }
