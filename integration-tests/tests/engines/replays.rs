@@ -95,6 +95,8 @@ fn a_capture_of_a_viewer_behind_a_lossy_link_loses_the_same_frames_when_it_is_pl
         .relay(0, &[env.ipc("cam")])
         .flag("capture-dir", &folder)
         .ready();
+    // Played again, the stream is there from the begin.
+    relay.wait_for_line("live stream=cam");
 
     let path = lossy_path(env.relay_address(0), seed(77));
     let viewing = env.viewer(path, "cam").flag("capture-dir", &folder).start();

@@ -38,6 +38,9 @@ impl WaitingViewers {
     /// The JOIN with `nonce` from `route` was refused, because there is no `stream`, or none at all.
     pub(super) fn note(&mut self, now: Time, route: Route, nonce: u64, stream: Option<StreamName>) {
         self.forget_old(now);
+        // Whoever asks again is told once.
+        self.0
+            .retain(|waiting| waiting.route.remote != route.remote);
         if self.0.len() == MAX_WAITING {
             self.0.pop_front();
         }

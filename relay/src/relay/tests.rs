@@ -374,6 +374,7 @@ async fn a_keep_alive_is_answered_while_frames_flow() {
 async fn a_relay_that_is_asked_to_stop_says_goodbye_and_ends() {
     let (mut running, mut source) = Running::start(Gso::Auto).await;
     let mut viewer = Viewer::join(running.address, &mut source).await;
+    viewer.forget_what_came();
     running.stop();
     assert!(viewer.hears_goodbye().await);
 }
