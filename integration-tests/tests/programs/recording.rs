@@ -345,10 +345,14 @@ fn a_loop_keeps_the_newest_files_and_each_frame_in_one_of_them() {
         .collect();
     let recording = report.recording.as_ref().unwrap();
     assert_eq!(recording.files, files.len() as u64);
-    let shown = hashes(&shown);
-    if recording.dropped == 0 {
-        assert_eq!(found, shown);
-    }
+    assert_eq!(
+        (recording.frames, recording.dropped),
+        (found.len() as u64, (shown.len() - found.len()) as u64)
+    );
+
+    // All but what a machine that is too slow to write has dropped, in order.
+    let mut shown = hashes(&shown).into_iter();
+    assert!(found.iter().all(|picture| shown.any(|it| it == *picture)));
 }
 
 #[test]

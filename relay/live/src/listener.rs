@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::ledger::{ConnectionLimits, ConnectionPermit};
 
-/// Connections that the kernel holds until they are accepted: a page that all screens of a app load at one moment.
+/// Connections that the kernel holds until they are accepted: a page that many screens load at one moment.
 const BACKLOG: i32 = 1024;
 
 /// Bytes that may wait in the kernel unsent before a socket counts as full. More would be frames that grow old in a queue:

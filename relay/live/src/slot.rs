@@ -112,12 +112,12 @@ impl Slot {
         Ok(is_news)
     }
 
-    /// Counts a picture that came too late to be of use: subscribers count it as superseded by the next.
     /// The source that has the stream.
     pub(crate) fn origin(&self) -> usize {
         self.state.lock().origin
     }
 
+    /// Counts a picture that came too late to be of use: subscribers count it as superseded by the next.
     pub(crate) fn skip(&self, origin: usize, id: FrameId) {
         let mut state = self.state.lock();
         if state.origin == origin {

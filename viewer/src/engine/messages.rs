@@ -235,7 +235,7 @@ impl Engine {
             return true;
         }
 
-        if self.paths[at].on_stream_come(now, &mut self.shared, refuse) {
+        if self.paths[at].on_stream_available(now, &mut self.shared, refuse) {
             return true;
         }
 

@@ -68,7 +68,7 @@ pub(super) struct Path {
     handshake: Option<(Initiator, Bytes)>,
     pub(super) joining: Option<JoinAttempt>,
     /// The nonce of the last JOIN that was refused for want of a stream, until the relay says that this has come.
-    refused: Option<u64>,
+    refused_nonce: Option<u64>,
     /// Frames whole when the last JOIN went out. The relay may send the next ones before its answer is read here, and
     /// another path may have completed them by then.
     whole_at_join: u64,
@@ -106,7 +106,7 @@ impl Path {
             is_tcp,
             access,
             handshake: None,
-            refused: None,
+            refused_nonce: None,
             joining: (!is_tcp).then(|| JoinAttempt::new(Time::default())),
             whole_at_join: 0,
             session: None,
@@ -339,7 +339,7 @@ impl Path {
         }
 
         let lacks_stream = [Refusal::NoSuchStream, Refusal::NoStreams].contains(&refuse.refusal());
-        self.refused = lacks_stream.then_some(refuse.nonce);
+        self.refused_nonce = lacks_stream.then_some(refuse.nonce);
         let link_state = LinkState::of_refusal(&self.opened_refusal(refuse), shared.wanted());
         let retry = match link_state {
             LinkState::Busy(after) => after.clamp(BUSY_RETRY.0, BUSY_RETRY.1),
@@ -357,15 +357,15 @@ impl Path {
 
     /// Asks now instead of later when the relay says, once, that the stream has come which it refused. Returns whether it
     /// says that.
-    pub(super) fn on_stream_come(
+    pub(super) fn on_stream_available(
         &mut self,
         now: Time,
         shared: &mut Shared,
         refuse: &Refuse,
     ) -> bool {
-        let come = refuse.retry_after_ms == 0 && self.refused == Some(refuse.nonce);
+        let come = refuse.retry_after_ms == 0 && self.refused_nonce == Some(refuse.nonce);
         if come && self.joining.is_some() {
-            self.refused = None;
+            self.refused_nonce = None;
             self.begin(now, shared);
         }
         come

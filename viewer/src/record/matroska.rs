@@ -16,7 +16,7 @@ pub(super) const TICK: Duration = Duration::from_micros(100);
 /// A new cluster begins after so many ticks.
 const CLUSTER_TICKS: u64 = 10_000;
 
-/// Most clusters of a file: a week and a half. Their index is in memory until the file is closed: 16 MiB.
+/// Most clusters of a file: twelve days. Their index is in memory until the file is closed: 16 MiB.
 const MAX_CLUSTERS: usize = 1 << 20;
 
 /// The length of what has not ended (RFC 8794 section 6.2), in eight bytes.
