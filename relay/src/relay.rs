@@ -18,7 +18,7 @@ use fanlight_proto::handshake::RelayAccess;
 use fanlight_proto::message::FeedbackReport;
 
 use crate::StartError;
-use crate::config::{Access, Config, Sources};
+use crate::config::{Config, Sources};
 use crate::engine::{Engine, Output, Route};
 use crate::outputs;
 use crate::udp::{self, Buffers, Captured, NextRun, Sender, Socket};
@@ -115,24 +115,30 @@ impl Relay {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let served = runtime.block_on(async {
+        let (config, access, socket) = (self.config, self.access, self.socket);
+        let running = context.clone();
+        let serve = async move {
             let sources = (EngineFeed::new(table), upstreams);
             let status = StatusSchedule::new(has_outputs);
-            let mut serving =
-                EventLoop::new(&self.config, self.access, self.socket, sources, status)?;
+            let mut serving = EventLoop::new(&config, access, socket, sources, status)?;
             tracing::info!(listen = %self.address, gso = serving.sender.uses_gso(), "serving");
-            let served = serving.run(context).await;
-            threads.extend(serving.upstreams.stop());
-            served
-        });
+            let served = serving.run(&running).await;
+            served.map(|()| serving.upstreams.stop())
+        };
 
+        // As a task: what `block_on` itself runs wakes by an `eventfd`, also from its own thread and at each timer.
+        let served = runtime.block_on(async { tokio::spawn(serve).await });
+        let served = served.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()));
         runtime.shutdown_background();
+
+        let upstreams = served?;
         if context.shutdown.requested() {
             // They have been asked too, and take no part in this result.
-            threads.into_iter().for_each(|thread| drop(thread.join()));
+            let threads = threads.into_iter().chain(upstreams);
+            threads.for_each(|thread| drop(thread.join()));
         }
 
-        served
+        Ok(())
     }
 }
 
@@ -166,17 +172,6 @@ fn announced(config: &Config, listen: SocketAddr, access: &RelayAccess) -> Vec<S
     std::iter::once(relay).chain(page).collect()
 }
 
-/// Looks for changes of the files that say who may join.
-fn access_watch(config: &Config) -> FileWatch {
-    let key = config.key_file.clone();
-    let (name, list) = match config.access {
-        Access::Keys => ("key_file or viewer_keys", config.viewer_keys.clone()),
-        Access::Psk => ("key_file", None),
-        Access::Loopback | Access::Open => return FileWatch::new("no key", None),
-    };
-    FileWatch::new(name, key.into_iter().chain(list))
-}
-
 /// The event loop.
 struct EventLoop {
     engine: Engine,
@@ -204,7 +199,7 @@ impl EventLoop {
         Ok(Self {
             engine: Engine::new(reload::bounds(config), access, clock::random_bytes()),
             config: config.clone(),
-            watch: access_watch(config),
+            watch: reload::access_watch(config),
             sender: Sender::new(config.gso, socket.max_segments()),
             socket,
             buffers: Buffers::default(),
@@ -343,7 +338,7 @@ impl EventLoop {
 
         // A stream that has just become free may have its next frame waiting.
         let freed = self.sender.in_flight() < before;
-        if more || freed {
+        if more || (freed && self.take_arrivals(now)) {
             NextRun::Again
         } else {
             next_run
@@ -400,7 +395,9 @@ impl EventLoop {
         }
     }
 
-    fn take_arrivals(&mut self, now: Time) {
+    /// Takes the frames that have come; whether there were any.
+    fn take_arrivals(&mut self, now: Time) -> bool {
+        let mut any = false;
         loop {
             let Self {
                 engine,
@@ -411,9 +408,10 @@ impl EventLoop {
 
             let busy = |stream: &_| engine.alias(stream).is_some_and(|alias| sender.busy(alias));
             let Some(arrival) = feed.next_arrival(busy) else {
-                break;
+                return any;
             };
 
+            any = true;
             self.engine.on_arrival(now, &arrival);
             self.handle_outputs(now);
         }

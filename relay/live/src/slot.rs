@@ -30,6 +30,25 @@ pub enum Refused {
     Taken(usize),
 }
 
+/// One for each output that watches a stream.
+type Channels = Arc<Vec<Arc<Channel>>>;
+
+/// Whom a frame that was taken concerns. To be told when no lock is held that they take.
+#[derive(Debug)]
+pub(crate) struct Published {
+    /// It says something about the stream that the engine must know at once.
+    pub(crate) is_news: bool,
+    watching: Option<Channels>,
+}
+
+impl Published {
+    /// Wakes who watches the stream.
+    pub(crate) fn wake(&self) {
+        let watching = self.watching.iter().flat_map(|channels| channels.iter());
+        watching.for_each(|channel| channel.wake());
+    }
+}
+
 /// One stream of the table.
 #[derive(Debug)]
 pub(crate) struct Slot {
@@ -52,7 +71,8 @@ struct State {
     /// The epoch whose pictures are counted, and how many there were.
     counted: (u64, u64),
     meter: RateMeter,
-    channels: Vec<Arc<Channel>>,
+    /// Shared, so that they can be woken when the locks are free.
+    channels: Channels,
     /// Until then a client counts as watching that asked for one picture.
     linger: Option<Time>,
     /// How many watch, as the engine was told last.
@@ -71,7 +91,7 @@ impl Slot {
             heartbeats: 0,
             counted: (0, 0),
             meter: RateMeter::default(),
-            channels: Vec::new(),
+            channels: Channels::default(),
             linger: None,
             told_demand: 0,
             closed: false,
@@ -83,9 +103,8 @@ impl Slot {
         }
     }
 
-    /// Takes a frame; whether it says something about the stream that the engine must know at once. Another source than
-    /// the stream's is refused until that has been silent for `stale`.
-    pub(crate) fn publish(&self, frame: LiveFrame, stale: Duration) -> Result<bool, Refused> {
+    /// Takes a frame. Another source than the stream's is refused until that has been silent for `stale`.
+    pub(crate) fn publish(&self, frame: LiveFrame, stale: Duration) -> Result<Published, Refused> {
         let mut state = self.state.lock();
         let silent = frame.received.saturating_since(state.heard);
         let is_other = state.origin != frame.origin;
@@ -98,18 +117,22 @@ impl Slot {
         state.origin = frame.origin;
         state.heard = state.heard.max(frame.received);
 
+        let mut watching = None;
         // The memory of what is replaced is given back after the lock.
-        let replaced = if frame.is_picture() {
-            state.put_picture(frame)
-        } else {
+        let replaced = if !frame.is_picture() {
             state.heartbeats += 1;
             let heartbeat = (state.heartbeats, Arc::new(frame));
             state.heartbeat.replace(heartbeat).map(|(_, frame)| frame)
+        } else if state.is_newer(&frame) {
+            watching = Some(Arc::clone(&state.channels));
+            state.put_picture(frame)
+        } else {
+            None
         };
 
         drop(state);
         drop(replaced);
-        Ok(is_news)
+        Ok(Published { is_news, watching })
     }
 
     /// The source that has the stream.
@@ -172,7 +195,7 @@ impl Slot {
             .position(|channel| channel.is_of(output));
 
         let at = known.unwrap_or_else(|| {
-            state.channels.push(Channel::open(output));
+            Arc::make_mut(&mut state.channels).push(Channel::open(output));
             state.channels.len() - 1
         });
 
@@ -189,7 +212,7 @@ impl Slot {
         if let Some(at) = known
             && state.channels[at].remove(client)
         {
-            state.channels.swap_remove(at);
+            Arc::make_mut(&mut state.channels).swap_remove(at);
         }
     }
 
@@ -236,22 +259,20 @@ impl State {
         self.counted.1
     }
 
-    /// Takes a picture if it is newer than the newest; gives back what nobody will take any more.
-    fn put_picture(&mut self, mut frame: LiveFrame) -> Option<Arc<LiveFrame>> {
-        let is_old = self.newest.as_ref().is_some_and(|newest| {
-            newest.id.epoch == frame.id.epoch && newest.id.number >= frame.id.number
-        });
-        if is_old {
-            return None;
-        }
+    /// Whether a picture is newer than the newest.
+    fn is_newer(&self, frame: &LiveFrame) -> bool {
+        self.newest.as_ref().is_none_or(|newest| {
+            newest.id.epoch != frame.id.epoch || newest.id.number < frame.id.number
+        })
+    }
 
+    /// Takes a picture; gives back the one that nobody will take any more.
+    fn put_picture(&mut self, mut frame: LiveFrame) -> Option<Arc<LiveFrame>> {
         frame.index = self.count(frame.id.epoch);
         self.meter.note(frame.received);
         // The picture's header is newer than what the heartbeat said.
         self.heartbeat = None;
-        let replaced = self.newest.replace(Arc::new(frame));
-        self.channels.iter().for_each(|channel| channel.wake());
-        replaced
+        self.newest.replace(Arc::new(frame))
     }
 
     fn watchers(&self, engine: &Arc<OutputWaker>) -> u32 {

@@ -103,12 +103,13 @@ impl StreamTable {
         let slot = self
             .slot_for(&mut streams, &frame)
             .inspect_err(|why| refused(&frame.stream, why))?;
-        let is_news = slot
+        let published = slot
             .publish(frame, self.stale)
             .inspect_err(|why| refused(&slot.name, why))?;
         drop(streams);
 
-        if is_news {
+        published.wake();
+        if published.is_news {
             self.engine.wake();
         }
 

@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use fanlight_daemon::Context;
+use fanlight_daemon::file_watch::FileWatch;
 use fanlight_live::ledger::{ClientMemory, SessionLimits};
 use fanlight_proto::clock::Time;
 
-use super::{EventLoop, Relay, access_watch};
+use super::{EventLoop, Relay};
 use crate::config::{Access, Config};
 use crate::engine::EngineConfig;
 use crate::memory;
@@ -47,6 +48,17 @@ fn memory_budget(config: &Config) -> usize {
 /// What of it clients may hold.
 pub(super) fn client_memory(config: &Config) -> usize {
     ClientMemory::part_of(memory_budget(config), config.webrtc.is_some())
+}
+
+/// Looks for changes of the files that say who may join.
+pub(super) fn access_watch(config: &Config) -> FileWatch {
+    let key = config.key_file.clone();
+    let (name, list) = match config.access {
+        Access::Keys => ("key_file or viewer_keys", config.viewer_keys.clone()),
+        Access::Psk => ("key_file", None),
+        Access::Loopback | Access::Open => return FileWatch::new("no key", None),
+    };
+    FileWatch::new(name, key.into_iter().chain(list))
 }
 
 impl EventLoop {

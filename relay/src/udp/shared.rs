@@ -1,9 +1,9 @@
 //! Sending by the socket that viewers share.
 
-use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use quinn_udp::{Transmit, UdpSocketState};
 use tokio::io::Interest;
@@ -20,7 +20,7 @@ pub(super) struct SharedSocket {
     transmit_socket: Option<TransmitSocket>,
     any_local: bool,
     /// The transmit socket was full: no event tells when it has room again.
-    transmit_socket_full: Cell<bool>,
+    transmit_socket_full: AtomicBool,
 }
 
 impl SharedSocket {
@@ -37,13 +37,13 @@ impl SharedSocket {
             state,
             transmit_socket,
             any_local: address.ip().is_unspecified(),
-            transmit_socket_full: Cell::new(false),
+            transmit_socket_full: AtomicBool::new(false),
         })
     }
 
     /// Waits until there is room to send. Pends for ever if no event will tell: then the sender retries.
     pub(super) async fn writable(&self) {
-        if self.transmit_socket_full.get() {
+        if self.transmit_socket_full.load(Relaxed) {
             return std::future::pending().await;
         }
         let _ = self.io.writable().await;
@@ -82,7 +82,7 @@ impl SharedSocket {
                 Err(error)
                     if transmit_socket.is_some() && error.kind() == io::ErrorKind::WouldBlock =>
                 {
-                    self.transmit_socket_full.set(true);
+                    self.transmit_socket_full.store(true, Relaxed);
                     return (sent, Err(Refused::Full));
                 }
                 Err(error) => return (sent, Err(self.refused(error))),
@@ -105,7 +105,7 @@ impl SharedSocket {
             return Refused::Failed(error);
         }
 
-        self.transmit_socket_full.set(false);
+        self.transmit_socket_full.store(false, Relaxed);
         // Clears tokio's readiness, so that `writable` waits for the next event.
         let full = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
         let _ = self.io.try_io(Interest::WRITABLE, full);
