@@ -1,7 +1,8 @@
 //! What sending one frame to many viewers costs: the relay's ways beside the least that it can cost, a loop that hands
 //! prepared trains of datagrams to the kernel, and beside simpler ways.
 //!
-//! `./dev bench fanout [--rig loopback,loopback-gro,ifb-uso,ifb-gso] [--viewers 1,10,100,500] [--rounds 5] [--svg FILE] [--quick]`.
+//! `./dev bench fanout [--rig loopback,loopback-gro,loopback-read,ifb-uso,ifb-gso] [--viewers 1,10,100,500]
+//! [--bytes 100000] [--rounds 5] [--svg FILE] [--quick]`.
 //! Thread CPU time in cells that take turns, medians of ratios within one round; an absolute time means nothing. The
 //! rigs stand in `rig/mod.rs`, the methods in `methods/mod.rs`:
 //!
@@ -54,6 +55,8 @@ const REFERENCE: usize = 10;
 struct Wish {
     rigs: Vec<Rig>,
     viewers: Vec<usize>,
+    /// Sizes of the frame.
+    bytes: Vec<usize>,
     rounds: usize,
     nanos: u64,
     svg: Option<String>,
@@ -88,7 +91,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 impl Wish {
     fn read() -> Result<Self, Box<dyn Error>> {
         let flags = flags::read(
-            &["--rig", "--viewers", "--rounds", "--svg"],
+            &["--rig", "--viewers", "--bytes", "--rounds", "--svg"],
             &["--quick", "--inside"],
         )?;
 
@@ -105,6 +108,12 @@ impl Wish {
             None => VIEWERS.to_vec(),
         };
 
+        let bytes = flags
+            .get("--bytes")
+            .map_or(Ok(vec![sample::PICTURE]), |sizes| {
+                sizes.split(',').map(str::parse).collect()
+            })?;
+
         let rounds = flags
             .get("--rounds")
             .map(|count| count.parse())
@@ -113,6 +122,7 @@ impl Wish {
         Ok(Self {
             rigs,
             viewers,
+            bytes,
             rounds: rounds.unwrap_or(if quick { 1 } else { ROUNDS }),
             nanos: if quick { QUICK_NANOS } else { CELL_NANOS },
             svg: flags.get("--svg").cloned(),
@@ -132,8 +142,11 @@ impl Wish {
             .map(str::to_owned)
             .collect::<Vec<_>>();
 
+        let bytes: Vec<String> = self.bytes.iter().map(usize::to_string).collect();
         words.extend([
             viewers.join(","),
+            "--bytes".to_owned(),
+            bytes.join(","),
             "--rounds".to_owned(),
             self.rounds.to_string(),
         ]);
@@ -159,10 +172,13 @@ fn measure(wish: &Wish, rig: Rig) -> Result<Vec<Figure>, Box<dyn Error>> {
     let most = wish.viewers.iter().copied().max().unwrap_or_default();
     let built = Built::new(rig, most)?;
     let outlets = Outlets::new(built.source())?;
-    let counts = wish.viewers.iter();
-    let mut methods: Vec<Method<'_>> = counts
-        .flat_map(|count| methods::all(&outlets, built.viewers(*count)))
-        .collect();
+    let mut methods: Vec<Method<'_>> = Vec::new();
+    for bytes in &wish.bytes {
+        let counts = wish.viewers.iter();
+        methods
+            .extend(counts.flat_map(|count| methods::all(&outlets, built.viewers(*count), *bytes)));
+    }
+
     let mut times = vec![Vec::new(); methods.len()];
     // The first round warms up.
     for round in 0..=wish.rounds {
@@ -191,16 +207,16 @@ fn measure_cell(nanos: u64, built: &Built, method: &mut Method<'_>) -> Option<f6
 }
 
 fn figures_of(rig: Rig, methods: &[Method<'_>], times: &[Vec<Option<f64>>]) -> Vec<Figure> {
-    let by_name: BTreeMap<(usize, &str), &Vec<Option<f64>>> = methods
+    let by_name: BTreeMap<(usize, usize, &str), &Vec<Option<f64>>> = methods
         .iter()
         .zip(times)
-        .map(|(method, times)| ((method.viewers, method.name), times))
+        .map(|(method, times)| ((method.frame_bytes, method.viewers, method.name), times))
         .collect();
 
-    let time = |viewers, name| {
+    let time = |bytes, viewers, name| {
         median(
             by_name
-                .get(&(viewers, name))?
+                .get(&(bytes, viewers, name))?
                 .iter()
                 .flatten()
                 .copied()
@@ -209,16 +225,21 @@ fn figures_of(rig: Rig, methods: &[Method<'_>], times: &[Vec<Option<f64>>]) -> V
     };
 
     let figure = |method: &Method<'_>| {
-        let own = by_name[&(method.viewers, method.name)];
-        let nanos = time(method.viewers, method.name)?;
-        let against = time(REFERENCE, method.name);
+        let bytes = method.frame_bytes;
+        let own = by_name[&(bytes, method.viewers, method.name)];
+        let nanos = time(bytes, method.viewers, method.name)?;
+        let against = time(bytes, REFERENCE, method.name);
         let per_viewer = nanos / method.viewers as f64;
         Some(Figure {
             bench: "fanout".to_owned(),
             rig: rig.name().to_owned(),
+            frame_bytes: bytes,
             viewers: method.viewers,
             method: method.name.to_owned(),
-            ratio_to_raw: rounded(ratio(own, by_name[&(method.viewers, method.against)])?),
+            ratio_to_raw: rounded(ratio(
+                own,
+                by_name[&(bytes, method.viewers, method.against)],
+            )?),
             per_viewer_to_10: against
                 .map(|reference| rounded(per_viewer * REFERENCE as f64 / reference)),
             ns_per_datagram: rounded(nanos / method.datagrams as f64),

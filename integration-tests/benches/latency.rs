@@ -25,6 +25,7 @@ use fanlight_proto::limits::MAX_DATAGRAM;
 use fanlight_relay::udp::{Socket, bind};
 use measure::{cpu_nanos, median};
 use raw::Table;
+use sample::PICTURE;
 use serving::Serving;
 use tokio::runtime::Runtime;
 
@@ -177,7 +178,7 @@ fn of_service<'a>(
     addresses: &[SocketAddr],
     [name, raw_name]: [&'static str; 2],
 ) -> [Way<'a>; 2] {
-    let (mut engine_harness, _) = EngineHarness::open(service, addresses);
+    let (mut engine_harness, _) = EngineHarness::open(service, addresses, PICTURE);
     let mut fans = Vec::new();
     engine_harness.frame(|output| fans.extend(as_fan(output)));
     let fan = fans.pop().expect("viewers wait for each frame");

@@ -12,11 +12,10 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::handshake::{RelayAccess, SharedKey, ViewerAccess};
 use fanlight_proto::limits::{MAX_FRAME_BYTES, REKEY_INTERVAL, SHARD_BYTES};
 use fanlight_proto::message::{FrameBuffer, parse_frame};
-use fanlight_proto::parity::level_count;
 use fanlight_relay::engine::{self as relay, FrameTransmit, Output, PacketizedFrame, Route};
 use fanlight_viewer::engine::{self as viewer, Redundancy, Request};
 
-use crate::sample::{PICTURE, header};
+use crate::sample::header;
 
 /// Datagrams that each viewer says its socket holds: a buffer of 4 MB.
 const RECEIVE_CAPACITY: u32 = 3640;
@@ -30,13 +29,13 @@ const STEP: Duration = Duration::from_millis(3);
 /// A viewer has joined and reported well before so many frames.
 const MAX_FRAMES: u32 = 200;
 
-/// The shard that a lossy way swallows of each frame, more than one in a hundred: it takes the first level of parity.
+/// The shard that a lossy way swallows of each frame: of 100 kB more than one in a hundred, which takes the first level of parity.
 const SWALLOWED: u16 = 7;
 
 /// What the relay does besides cutting a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Service {
-    /// Each viewer's way loses a shard in a hundred, so that the relay makes parity and sends the first level of it.
+    /// Each viewer's way loses a shard in a hundred, so that the relay makes and sends parity.
     pub(crate) parity: bool,
     /// All is sealed with the stream's key.
     pub(crate) sealed: bool,
@@ -48,11 +47,6 @@ impl Service {
         parity: false,
         sealed: false,
     };
-
-    /// Parity datagrams that each viewer gets.
-    fn parity_of(self, shards: u16) -> u16 {
-        level_count(shards, u8::from(self.parity))
-    }
 
     fn relay_access(self) -> RelayAccess {
         if self.sealed {
@@ -83,9 +77,13 @@ pub(crate) struct EngineHarness {
 pub(crate) type Viewers = BTreeMap<SocketAddr, viewer::Engine>;
 
 impl EngineHarness {
-    /// One whose viewers at `addresses` have joined and said how their ways are, and their engines. From here on time
+    /// One with JPEGs of `frame_bytes` whose viewers at `addresses` have joined and said how their ways are, and their engines. From here on time
     /// stands still: what viewers say four times a second is not what a bench of frames measures.
-    pub(crate) fn open(service: Service, addresses: &[SocketAddr]) -> (Self, Viewers) {
+    pub(crate) fn open(
+        service: Service,
+        addresses: &[SocketAddr],
+        frame_bytes: usize,
+    ) -> (Self, Viewers) {
         let now = Time::from_nanos(1_000_000_000_000);
         let mut engine_harness = Self {
             service,
@@ -95,7 +93,7 @@ impl EngineHarness {
                 [7; 32],
             ),
             now,
-            arrival: arrival(now),
+            arrival: arrival(now, frame_bytes),
         };
 
         let mut viewers: Viewers = (1..)
@@ -128,12 +126,14 @@ impl EngineHarness {
         }
     }
 
-    /// Whether every viewer gets all that it is to get, at once.
+    /// Whether every viewer gets all that it is to get, at once: as much parity as the others.
     fn is_steady(&self, fan: &FrameTransmit) -> bool {
-        let parity = self.service.parity_of(fan.packets.shards());
-        fan.targets
-            .iter()
-            .all(|target| target.parity == parity && target.spread.is_zero())
+        let parity = fan.targets[0].parity;
+        (parity > 0) == self.service.parity
+            && fan
+                .targets
+                .iter()
+                .all(|target| target.parity == parity && target.spread.is_zero())
     }
 
     /// A frame comes in, and viewers and relay talk until the next. The frames that were fanned out.
@@ -268,10 +268,10 @@ fn viewer(service: Service, number: u64) -> viewer::Engine {
 }
 
 /// The first frame, as an upstream hands it over.
-fn arrival(now: Time) -> Arrival {
-    let mut jpeg = vec![0x5a; PICTURE];
+fn arrival(now: Time, bytes: usize) -> Arrival {
+    let mut jpeg = vec![0x5a; bytes];
     jpeg[..2].copy_from_slice(&[0xff, 0xd8]);
-    jpeg[PICTURE - 2..].copy_from_slice(&[0xff, 0xd9]);
+    jpeg[bytes - 2..].copy_from_slice(&[0xff, 0xd9]);
     let body: Bytes = FrameBuffer::copy_of(&jpeg).finish(header(0));
     let frame = parse_frame(b"camera/", body.clone(), MAX_FRAME_BYTES)
         .expect("a frame of our own is a frame");

@@ -11,6 +11,8 @@ pub(crate) struct Figure {
     pub(crate) bench: String,
     /// The rig.
     pub(crate) rig: String,
+    /// Bytes of the frame's JPEG.
+    pub(crate) frame_bytes: usize,
     /// How many viewers.
     pub(crate) viewers: usize,
     /// The method.
@@ -27,12 +29,13 @@ pub(crate) struct Figure {
     pub(crate) void: usize,
 }
 
-/// A table for each rig: methods down, viewers across.
+/// A table for each rig and size of frames: methods down, viewers across.
 pub(crate) fn print_tables(figures: &[Figure]) {
-    for rig in distinct(figures, |figure| figure.rig.clone()) {
-        let of_rig: Vec<&Figure> = figures.iter().filter(|figure| figure.rig == rig).collect();
+    let table = |figure: &Figure| format!("{}, {} bytes", figure.rig, figure.frame_bytes);
+    for name in distinct(figures, table) {
+        let of_rig: Vec<&Figure> = figures.iter().filter(|own| table(own) == name).collect();
         println!(
-            "\n{rig}: CPU time per datagram as a ratio to raw (ns) and, per viewer, to that with 10 viewers"
+            "\n{name}: CPU time per datagram as a ratio to raw (ns) and, per viewer, to that with 10 viewers"
         );
         let viewers: BTreeSet<usize> = of_rig.iter().map(|figure| figure.viewers).collect();
         let heads: String = viewers

@@ -79,6 +79,8 @@ pub(crate) struct Method<'a> {
     pub(crate) against: &'static str,
     /// How many viewers there are.
     pub(crate) viewers: usize,
+    /// The frame's JPEG.
+    pub(crate) frame_bytes: usize,
     /// What one frame comes to for all of them.
     pub(crate) datagrams: usize,
     /// The bytes of these.
@@ -87,12 +89,16 @@ pub(crate) struct Method<'a> {
     pub(crate) work: Box<dyn FnMut() -> bool + 'a>,
 }
 
-/// All methods for `viewers`.
-pub(crate) fn all<'a>(outlets: &'a Outlets, viewers: &[SocketAddr]) -> Vec<Method<'a>> {
+/// All methods for `viewers`, with frames of so many bytes.
+pub(crate) fn all<'a>(
+    outlets: &'a Outlets,
+    viewers: &[SocketAddr],
+    frame_bytes: usize,
+) -> Vec<Method<'a>> {
     let mut methods = Vec::new();
     for (service, name, raw_name) in SERVICES {
-        let (mut engine_harness, _) = EngineHarness::open(service, viewers);
-        let load = Load::of(&fan(&mut engine_harness), viewers);
+        let (mut engine_harness, _) = EngineHarness::open(service, viewers, frame_bytes);
+        let load = Load::of(&fan(&mut engine_harness), viewers, frame_bytes);
         methods.push(load.method(raw_name, raw_name, raw(&outlets.plain, &load, LONG_TRAIN)));
 
         if service == Service::OPEN {
@@ -143,16 +149,18 @@ fn fan(engine_harness: &mut EngineHarness) -> FrameTransmit {
 struct Load {
     bytes: Vec<u8>,
     stride: usize,
+    frame_bytes: usize,
     viewers: Vec<SocketAddr>,
 }
 
 impl Load {
-    fn of(fan: &FrameTransmit, viewers: &[SocketAddr]) -> Self {
+    fn of(fan: &FrameTransmit, viewers: &[SocketAddr], frame_bytes: usize) -> Self {
         let packets = &fan.packets;
         let count = packets.shards() + fan.targets[0].parity;
         Self {
             bytes: packets.datagrams(0..count).to_vec(),
             stride: packets.stride(),
+            frame_bytes,
             viewers: viewers.to_vec(),
         }
     }
@@ -173,6 +181,7 @@ impl Load {
             name,
             against,
             viewers,
+            frame_bytes: self.frame_bytes,
             datagrams,
             bytes: self.bytes.len() * viewers,
             work: Box::new(work),

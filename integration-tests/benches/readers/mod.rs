@@ -16,6 +16,7 @@ use tokio::runtime::Runtime;
 
 use crate::bare::Batch;
 use crate::engine_harness::{EngineHarness, Service};
+use crate::sample::PICTURE;
 use crate::serving::Serving;
 
 /// What a viewer asks the kernel to keep.
@@ -158,7 +159,7 @@ impl<'a> Feed<'a> {
         address: SocketAddr,
         places: bool,
     ) -> (Box<dyn FnMut() -> u64 + 'a>, Place) {
-        let (engine_harness, mut viewers) = EngineHarness::open(service, &[address]);
+        let (engine_harness, mut viewers) = EngineHarness::open(service, &[address], PICTURE);
         let mut serving = Serving::new(self.runtime, self.relay, engine_harness);
         let engine = viewers.remove(&address).filter(|_| places);
         (

@@ -1,5 +1,6 @@
-//! Where datagrams go that nobody reads.
+//! Where datagrams go: most are read by nobody.
 
+mod reader;
 mod tally;
 
 use std::io;
@@ -7,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::{Command, Stdio};
 
 use quinn_udp::UdpSocketState;
+use reader::Reader;
 use rustix::process::geteuid;
 pub(crate) use tally::Tally;
 
@@ -23,6 +25,8 @@ pub(crate) enum Rig {
     Loopback,
     /// The same with sockets that take trains whole, as those of our viewers do.
     LoopbackTrains,
+    /// The same, read by a thread of its own as viewers read.
+    LoopbackRead,
     /// A device that takes whole trains and segments them itself.
     IfbUso,
     /// A device that does not: the kernel segments, as late as it can.
@@ -31,9 +35,10 @@ pub(crate) enum Rig {
 
 impl Rig {
     /// All of them.
-    pub(crate) const ALL: [Self; 4] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::Loopback,
         Self::LoopbackTrains,
+        Self::LoopbackRead,
         Self::IfbUso,
         Self::IfbGso,
     ];
@@ -43,6 +48,7 @@ impl Rig {
         match self {
             Self::Loopback => "loopback",
             Self::LoopbackTrains => "loopback-gro",
+            Self::LoopbackRead => "loopback-read",
             Self::IfbUso => "ifb-uso",
             Self::IfbGso => "ifb-gso",
         }
@@ -58,6 +64,7 @@ impl Rig {
         match self {
             Self::Loopback => "loopback",
             Self::LoopbackTrains => "loopback, receivers with GRO",
+            Self::LoopbackRead => "loopback, receivers that read",
             Self::IfbUso => "device that segments (USO)",
             Self::IfbGso => "device that does not (GSO)",
         }
@@ -79,6 +86,7 @@ pub(crate) struct Built {
     viewers: Vec<SocketAddr>,
     /// Holds the addresses of the viewers open.
     _receivers: Vec<UdpSocket>,
+    _reader: Option<Reader>,
 }
 
 impl Built {
@@ -93,6 +101,7 @@ impl Built {
                 rig,
                 viewers: (0..viewers).map(eaten).collect(),
                 _receivers: Vec::new(),
+                _reader: None,
             });
         }
 
@@ -105,10 +114,13 @@ impl Built {
             .map(|receiver| receiver.local_addr().expect("it is bound"))
             .collect();
 
+        let reads = rig == Rig::LoopbackRead;
+        let reader = reads.then(|| Reader::start(&receivers)).transpose();
         Ok(Self {
             rig,
             viewers,
             _receivers: receivers,
+            _reader: reader.map_err(|error| error.to_string())?,
         })
     }
 
@@ -137,7 +149,7 @@ impl Built {
 /// The socket of a viewer on loopback.
 fn receiver(rig: Rig, viewer: usize) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(SocketAddr::new(numbered([127, 1], viewer), 0))?;
-    if rig == Rig::LoopbackTrains {
+    if rig != Rig::Loopback {
         // It asks the kernel for trains.
         UdpSocketState::new((&socket).into())?;
     }
