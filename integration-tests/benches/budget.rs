@@ -1,0 +1,297 @@
+//! Where the time of a frame goes: the stages of its way from the camera to the screen as a viewer reports them, and beside
+//! each the least that it could take on this machine, measured in the same run.
+//!
+//! `./dev bench budget [--frames 300] [--quick]`. Wall-clock time, medians, one source, one relay and one viewer without a
+//! window, 30 frames a second of about 100 kB. Between two frames all wait, so that each stage begins with waking up, for the
+//! programs and for what they are compared with.
+
+mod flags;
+mod raw;
+
+use std::error::Error;
+use std::hint::black_box;
+use std::io::{self, Read as _, Write as _};
+use std::net::UdpSocket;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use fanlight_daemon::clock;
+use fanlight_proto::clock::Time;
+use fanlight_proto::datagram::DATA_HEADER;
+use fanlight_proto::limits::SHARD_BYTES;
+use fanlight_tests::TestEnv;
+use fanlight_tests::jpeg::numbered;
+use fanlight_tests::wait::pause;
+use quinn_udp::UdpSocketState;
+use raw::Table;
+use serde_json::Value;
+use turbojpeg::{Decompressor, Image, PixelFormat};
+
+const FRAMES: usize = 300;
+
+/// Frames where it only matters that it runs.
+const QUICK_FRAMES: usize = 15;
+
+/// Width and height: with the noise in them, such pictures have about 100 kB.
+const SIZE: (u32, u32) = (1104, 624);
+
+/// Between two frames.
+const FRAME_TIME: Duration = Duration::from_millis(33);
+
+/// Datagrams of the bare loop's trains.
+const TRAIN: usize = 54;
+
+/// Bytes of one read: with UDP GRO a train comes in one piece.
+const READ: usize = 1 << 16;
+
+/// What a viewer asks the kernel to keep.
+const RECEIVE_BUFFER: usize = 4 << 20;
+
+/// Longest that a datagram is waited for; on loopback none is lost.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// One stage of a frame's way.
+struct Stage {
+    /// As the report calls it.
+    name: &'static str,
+    what: &'static str,
+    limit_is: &'static str,
+    /// Microseconds, none where the stage does nothing that must be done.
+    limit: Option<f64>,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let flags = flags::read(&["--frames"], &["--quick"])?;
+    let usual = if flags.contains_key("--quick") {
+        QUICK_FRAMES
+    } else {
+        FRAMES
+    };
+
+    let frames = flags
+        .get("--frames")
+        .map_or(Ok(usual), |count| count.parse())?;
+    let jpeg = &numbered(0, SIZE.0, SIZE.1);
+    let report = report(jpeg, frames)?;
+
+    let stages = [
+        Stage {
+            name: "prepare",
+            what: "capture to publisher",
+            limit_is: "memcpy",
+            limit: spaced(frames, || drop(black_box(jpeg.clone()))),
+        },
+        Stage {
+            name: "transit",
+            what: "publisher, relay, to the last shard",
+            limit_is: "unix socket, sendmmsg of prepared trains, recv; 2 threads woken",
+            limit: transit(frames, jpeg)?,
+        },
+        Stage {
+            name: "wait",
+            what: "to the decoder's thread",
+            limit_is: "channel; 1 thread woken",
+            limit: hand_over(frames),
+        },
+        Stage {
+            name: "decode",
+            what: "JPEG to pixels",
+            limit_is: "libjpeg-turbo into memory that is there",
+            limit: decode(frames, jpeg)?,
+        },
+        Stage {
+            name: "present",
+            what: "to who shows it",
+            limit_is: "nothing: there is no window",
+            limit: None,
+        },
+    ];
+
+    print(&stages, &report, jpeg.len())
+}
+
+/// What a viewer says of so many frames.
+fn report(jpeg: &[u8], frames: usize) -> Result<Value, Box<dyn Error>> {
+    let env = TestEnv::new();
+    let folder = env.path("pictures");
+    std::fs::create_dir(&folder)?;
+    std::fs::write(folder.join("0.jpg"), jpeg)?;
+
+    let source = env.source("camera").flags("--input files --rate 30");
+    let _source = source.flag("path", &folder).ready();
+    let _relay = env.relay(0, &[env.ipc("camera")]).ready();
+
+    let file = env.path("report.json");
+    let length = FRAME_TIME * u32::try_from(frames)? + PATIENCE;
+    let viewer = env
+        .program("viewer")
+        .flags("--headless --stream camera")
+        .flag("relay", env.relay_address(0).to_string())
+        .flag("duration", format!("{}ms", length.as_millis()))
+        .flag("report", &file);
+    let (exit, _viewer) = viewer.run();
+    if exit.code() != Some(0) {
+        return Err(format!("the viewer ended with {exit:?}").into());
+    }
+
+    Ok(serde_json::from_str(&std::fs::read_to_string(file)?)?)
+}
+
+/// The median of what `work` takes, once a frame time, in microseconds.
+fn spaced(frames: usize, mut work: impl FnMut()) -> Option<f64> {
+    let mut times = Vec::with_capacity(frames);
+    for _ in 0..frames {
+        pause(FRAME_TIME);
+        let began = clock::now();
+        work();
+        times.push(since(began));
+    }
+
+    median(times)
+}
+
+/// From one thread by a unix socket to a second, and from that by UDP to a third, which sleeps until then as the second does.
+fn transit(frames: usize, jpeg: &[u8]) -> Result<Option<f64>, Box<dyn Error>> {
+    let (mut publisher, mut relay) = UnixStream::pair()?;
+    let receiver = UdpSocket::bind("127.0.0.1:0")?;
+    UdpSocketState::new((&receiver).into())?;
+    receiver.set_nonblocking(false)?;
+    receiver.set_read_timeout(Some(PATIENCE))?;
+    socket2::SockRef::from(&receiver).set_recv_buffer_size(RECEIVE_BUFFER)?;
+
+    let sender = UdpSocket::bind("127.0.0.1:0")?;
+    let stride = DATA_HEADER + SHARD_BYTES;
+    let datagrams = vec![0x5a; jpeg.len().div_ceil(SHARD_BYTES) * stride];
+    let expected = datagrams.len();
+    let targets = [receiver.local_addr()?];
+    let mut frame = jpeg.to_vec();
+
+    let sending = thread::spawn(move || -> io::Result<()> {
+        // Made by the thread that uses it: it is full of pointers.
+        let mut table = Table::new(datagrams, stride, TRAIN, &targets);
+        for _ in 0..frames {
+            relay.read_exact(&mut frame)?;
+            table.send(sender.as_fd())?;
+        }
+        Ok(())
+    });
+
+    let (came, ends) = mpsc::channel();
+    let receiving = thread::spawn(move || -> io::Result<()> {
+        let mut buffer = vec![0; READ];
+        for _ in 0..frames {
+            let mut got = 0;
+            while got < expected {
+                got += receiver.recv(&mut buffer)?;
+            }
+            // Who waits for it ends only after this thread.
+            let _ = came.send(clock::now());
+        }
+        Ok(())
+    });
+
+    let mut times = Vec::with_capacity(frames);
+    for _ in 0..frames {
+        pause(FRAME_TIME);
+        let began = clock::now();
+        publisher.write_all(jpeg)?;
+        let ended = ends.recv_timeout(PATIENCE)?;
+        times.push(micros(ended.saturating_since(began)));
+    }
+
+    sending.join().expect("the sending thread does not panic")?;
+    receiving
+        .join()
+        .expect("the receiving thread does not panic")?;
+    Ok(median(times))
+}
+
+/// To a thread that sleeps until then.
+fn hand_over(frames: usize) -> Option<f64> {
+    let (to, from) = mpsc::channel::<Time>();
+    let taking = thread::spawn(move || from.iter().map(since).collect());
+    for _ in 0..frames {
+        pause(FRAME_TIME);
+        to.send(clock::now()).expect("the thread takes all of them");
+    }
+
+    drop(to);
+    median(taking.join().expect("the thread does not panic"))
+}
+
+/// libjpeg-turbo alone.
+fn decode(frames: usize, jpeg: &[u8]) -> Result<Option<f64>, Box<dyn Error>> {
+    let mut decompressor = Decompressor::new()?;
+    let header = decompressor.read_header(jpeg)?;
+    let format = PixelFormat::BGRX;
+    let pitch = header.width * format.size();
+    let mut pixels = vec![0; pitch * header.height];
+    let mut decoded = Ok(());
+
+    let time = spaced(frames, || {
+        let image = Image {
+            pixels: &mut pixels[..],
+            width: header.width,
+            pitch,
+            height: header.height,
+            format,
+        };
+        if let Err(error) = decompressor.decompress(jpeg, image) {
+            decoded = Err(error);
+        }
+    });
+
+    decoded?;
+    Ok(time)
+}
+
+fn print(stages: &[Stage], report: &Value, bytes: usize) -> Result<(), Box<dyn Error>> {
+    println!("frames of {bytes} bytes, microseconds, medians");
+    println!("{:<9} {:>8} {:>8}", "stage", "ours", "limit");
+    let mut limits = 0.0;
+    let mut lines = Vec::new();
+
+    for stage in stages {
+        let ours = report["stages_ms"][stage.name].as_f64();
+        let ours = ours.ok_or("the viewer reports no time of a stage")? * 1e3;
+        limits += stage.limit.unwrap_or_default();
+        let limit = stage.limit.map_or("-".to_owned(), |us| format!("{us:.0}"));
+        println!(
+            "{:<9} {ours:>8.0} {limit:>8}  {}; limit: {}",
+            stage.name, stage.what, stage.limit_is
+        );
+        lines.push(format!(
+            r#"{{"bench":"budget","stage":"{}","us":{ours:.0},"limit_us":{:.0}}}"#,
+            stage.name,
+            stage.limit.unwrap_or_default()
+        ));
+    }
+
+    let age = report["age_ms"]["p50"].as_f64();
+    let age = age.ok_or("the viewer showed nothing")? * 1e3;
+    println!(
+        "{:<9} {age:>8.0} {limits:>8.0}  capture to shown, and all limits",
+        "age"
+    );
+    lines.push(format!(
+        r#"{{"bench":"budget","stage":"age","us":{age:.0},"limit_us":{limits:.0}}}"#
+    ));
+    lines.iter().for_each(|line| println!("{line}"));
+    Ok(())
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
+fn since(time: Time) -> f64 {
+    micros(clock::now().saturating_since(time))
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
