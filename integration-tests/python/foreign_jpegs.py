@@ -248,7 +248,7 @@ def sizes():
     row("319x241 progressive", "Pillow", pillow(size=(319, 241), progressive=True))
     row("641x479 4:2:2", "ffmpeg", ffmpeg("-pix_fmt", "yuvj422p", size=(641, 479)))
     row("3840x2160", "Pillow", pillow(size=(3840, 2160)))
-    row("3856x2160", "Pillow", pillow(size=(3856, 2160)), says="3840x2160")
+    row("8208x2160", "Pillow", pillow(size=(8208, 2160)), says="8192x8192")
 
 
 def attachments():

@@ -72,6 +72,30 @@ pub fn read_number(jpeg: &[u8]) -> Option<FrameBarcode> {
     FrameBarcode::read(&picture.pixels, picture.pitch, width, height)
 }
 
+/// `jpeg` filled up to `length` bytes with segments that nobody reads.
+///
+/// # Panics
+/// When it is longer, or too few bytes are missing for a segment.
+#[must_use]
+pub fn padded(jpeg: &[u8], length: usize) -> Vec<u8> {
+    let mut missing = length.checked_sub(jpeg.len()).expect("it is not longer");
+    let mut padded = jpeg[..2].to_vec();
+    while missing > 0 {
+        // What is left has room for a segment, too.
+        let segment = if missing > 1 << 16 {
+            missing.min(1 << 16) - 4
+        } else {
+            missing
+        };
+        padded.extend([0xff, 0xef]);
+        padded.extend(((segment - 2) as u16).to_be_bytes());
+        padded.resize(padded.len() + segment - 4, 0x55);
+        missing -= segment;
+    }
+    padded.extend(&jpeg[2..]);
+    padded
+}
+
 /// `jpeg` with a header that claims another size: the first SOF's height and width are overwritten.
 ///
 /// # Panics

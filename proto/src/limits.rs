@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-/// Largest encoded [`Frame`](crate::message::Frame), header and JPEG, that a relay takes: a 3840x2160 JPEG at quality
-/// 80 has about 2 MB. Configurable downwards.
-pub const MAX_FRAME_BYTES: usize = 4 << 20;
+/// Largest encoded [`Frame`](crate::message::Frame), header and JPEG, that can be configured: with parity it has 37 868
+/// shards, which 16 bits count. A JPEG of 20 megapixels at quality 95 has about 12 MB.
+pub const MAX_FRAME_BYTES: usize = 32 << 20;
+
+/// Largest encoded `Frame` that is taken unless configured otherwise.
+pub const DEFAULT_FRAME_BYTES: usize = 16 << 20;
 
 /// Largest JPEG-free part of an encoded frame; what lies before the picture. Name, reason and truth fit with room.
 pub const MAX_FRAME_PREFIX: usize = 512;
@@ -15,10 +18,13 @@ pub const MAX_STREAM_NAME: usize = 64;
 /// Longest text that tells the reason of a state, in bytes.
 pub const MAX_REASON: usize = 160;
 
-/// Largest width and height of a picture that anyone decodes.
-pub const MAX_WIDTH: u32 = 3840;
+/// Largest width and height of a picture that can be configured: decoded it has 1 GiB.
+pub const MAX_WIDTH: u32 = 16_384;
 /// See [`MAX_WIDTH`].
-pub const MAX_HEIGHT: u32 = 2160;
+pub const MAX_HEIGHT: u32 = 16_384;
+
+/// Largest width and height of a picture that is taken and decoded unless configured otherwise.
+pub const DEFAULT_SIDE: u32 = 8192;
 
 /// What was said of the present, such as what a screen shows, holds for so long, unless it is said again (decision 080).
 pub const PRESENT_HOLDS: Duration = Duration::from_millis(1200);

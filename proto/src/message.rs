@@ -60,7 +60,9 @@ impl NotShown {
             Self::Unspecified => "",
             Self::InvalidFrame => "what comes is no frame of this stream",
             Self::Damaged => "pictures come but cannot be decoded: damaged JPEG",
-            Self::TooLarge => "pictures come but cannot be decoded: larger than 3840x2160",
+            Self::TooLarge => {
+                "pictures come but cannot be shown: larger than max_side or max_frame_bytes of the viewer"
+            }
             Self::Progressive => "pictures come but cannot be decoded: progressive JPEG",
             Self::Arithmetic => "pictures come but cannot be decoded: arithmetic-coded JPEG",
             Self::Lossless => "pictures come but cannot be decoded: lossless JPEG",
@@ -229,7 +231,9 @@ pub fn truncate_reason(reason: &mut String) {
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
     /// Longer than the configured limit.
-    #[error("frame of {length} bytes is over the limit of {limit} bytes")]
+    #[error(
+        "frame of {length} bytes is over the limit of {limit} bytes: set max_frame_bytes, up to {MAX_FRAME_BYTES}"
+    )]
     TooLarge {
         /// Bytes of the payload.
         length: usize,

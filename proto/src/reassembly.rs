@@ -65,6 +65,8 @@ pub struct Reassembly {
     interval: Interval,
     pause: Duration,
     level: Level,
+    /// Whether a frame over the limit came since one was whole.
+    oversized: bool,
     losses: Losses,
     counts: Counts,
 }
@@ -129,6 +131,7 @@ impl Reassembly {
             interval: Interval::default(),
             pause: Duration::ZERO,
             level: Level::default(),
+            oversized: false,
             losses: Losses::default(),
             counts: Counts::default(),
         }
@@ -186,10 +189,9 @@ impl Reassembly {
         header: &DataHeader,
         shard: &[u8],
     ) -> Option<CompleteFrame> {
-        if header.length as usize > self.limit
-            || shard.len() != SHARD_BYTES
-            || header.id.number > MAX_NUMBER
-        {
+        let is_oversized = header.length as usize > self.limit;
+        self.oversized |= is_oversized;
+        if is_oversized || shard.len() != SHARD_BYTES || header.id.number > MAX_NUMBER {
             self.counts.refused += 1;
             return None;
         }
@@ -265,6 +267,12 @@ impl Reassembly {
     #[must_use]
     pub const fn losses(&self) -> &Losses {
         &self.losses
+    }
+
+    /// Whether frames that come are over the limit: one was, and none has been whole since.
+    #[must_use]
+    pub const fn is_oversized(&self) -> bool {
+        self.oversized
     }
 
     /// What came in so far.
@@ -427,6 +435,7 @@ impl Reassembly {
 
     fn finish(&mut self, now: Time, at: usize, header: &DataHeader) -> CompleteFrame {
         self.heard = now;
+        self.oversized = false;
         let open = self.open.swap_remove(at);
         self.settle_below(open.id.number, open.lost_upstream, open.lost_in_relay);
         self.settled = open.id.number + 1;

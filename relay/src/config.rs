@@ -14,7 +14,7 @@ use fanlight_daemon::endpoint::listen_address;
 use fanlight_daemon::keys::{KeyFileError, KeyPath};
 use fanlight_daemon::paths::{PathError, STREAMS_DIR, runtime_dir, state_dir};
 use fanlight_proto::handshake::RelayAccess;
-use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_STREAMS, MAX_VIEWERS, SOURCE_STALE};
+use fanlight_proto::limits::{DEFAULT_FRAME_BYTES, MAX_STREAMS, MAX_VIEWERS, SOURCE_STALE};
 use fanlight_proto::message::StreamName;
 
 use fanlight_http::Readiness;
@@ -99,8 +99,8 @@ pub struct Config {
     /// The same for one IPv4 address or IPv6 network of 64 bits, where viewers have no keys of their own. Unset: all, since
     /// a room of screens may be behind one address; when the relay is full, each gets an equal share.
     pub sessions_per_address: Option<usize>,
-    /// Largest frame taken from a source, in bytes; at most 4194304.
-    #[arg(default_value_t = MAX_FRAME_BYTES)]
+    /// Largest frame taken from a source, in bytes; at most 33554432, and a quarter of its stream's share of memory_budget.
+    #[arg(default_value_t = DEFAULT_FRAME_BYTES)]
     pub max_frame_bytes: usize,
     /// Bytes of memory for frames. Three quarters are for streams: each gets an equal share, and forgets its oldest frames for
     /// repairs when it has more. A quarter is for clients of HTTP and RTSP: who cannot be charged for a frame skips it. With

@@ -97,6 +97,7 @@ impl Relay {
         table
             .client_memory()
             .set_limit(reload::client_memory(&self.config));
+        table.set_stream_memory(reload::stream_memory(&self.config));
         let upstreams = Upstreams::start(
             &self.config,
             self.sources,

@@ -18,7 +18,9 @@ use clap::{Args, ValueEnum};
 use fanlight_daemon::config::{self, Entry, entry};
 use fanlight_daemon::keys::KeyPath;
 use fanlight_daemon::trust::Fingerprint;
-use fanlight_proto::limits::{MAX_HEIGHT, MAX_WIDTH};
+use fanlight_proto::limits::{
+    DEFAULT_FRAME_BYTES, DEFAULT_SIDE, MAX_FRAME_BYTES, MAX_HEIGHT, MAX_WIDTH,
+};
 use fanlight_proto::message::StreamName;
 
 use crate::camera::ball::SPEEDS;
@@ -39,6 +41,9 @@ const DEFAULT_RATE: f64 = 30.0;
 
 /// The ball's radius when none is configured: the picture's shorter side by this.
 const BALL_PART: f64 = 12.0;
+
+/// Least that a frame may be limited to, in bytes: a header, and a small picture.
+const MIN_FRAME_BYTES: usize = 1024;
 
 /// Bounds of `stall_seconds`: below, a camera that adapts to the dark is stalled; above, nobody waits.
 const STALL_SECONDS: std::ops::RangeInclusive<f64> = 0.5..=600.0;
@@ -112,8 +117,8 @@ pub struct Config {
     pub controls_file: Option<PathBuf>,
     /// Let relays list the camera's controls and set them, for their administrators.
     pub remote_controls: bool,
-    /// For input files: a directory of JPEG files, or an MJPEG or AVI file. Every JPEG must be baseline, at most 3840x2160 and
-    /// 4194304 bytes.
+    /// For input files: a directory of JPEG files, or an MJPEG or AVI file. Every JPEG must be baseline, and within max_side
+    /// and max_frame_bytes.
     pub path: Option<PathBuf>,
     /// For input files: begin again at the end.
     #[arg(default_value_t = true)]
@@ -150,6 +155,12 @@ pub struct Config {
     pub overlay: bool,
     /// Write frame rate, processor, memory and uptime into the picture, below name and time.
     pub overlay_figures: bool,
+    /// Largest frame to be published, in bytes; at most 33554432. Relays and viewers have the same limit: set it there too.
+    #[arg(default_value_t = DEFAULT_FRAME_BYTES)]
+    pub max_frame_bytes: usize,
+    /// Largest width and height of a picture in pixels; at most 16384. Viewers have the same limit.
+    #[arg(default_value_t = DEFAULT_SIDE)]
+    pub max_side: u32,
     /// Quality of the JPEGs that are encoded here, 1 to 100.
     #[arg(default_value_t = 80)]
     pub quality: u8,
@@ -263,6 +274,7 @@ impl Config {
             self.speed
         );
 
+        self.check_limits()?;
         PictureProcessor::new(&self.picture_options())?;
         self.check_input()?;
         if let (InputKind::Pattern, Some(Size { width, height })) = (&self.input, self.size) {
@@ -284,6 +296,26 @@ impl Config {
         Ok(())
     }
 
+    /// Checks what a picture may be at most, and that the configured size is within.
+    fn check_limits(&self) -> anyhow::Result<()> {
+        let (bytes, side) = (self.max_frame_bytes, self.max_side);
+        ensure!(
+            (MIN_FRAME_BYTES..=MAX_FRAME_BYTES).contains(&bytes),
+            "max_frame_bytes must be {MIN_FRAME_BYTES} to {MAX_FRAME_BYTES}, not {bytes}"
+        );
+        ensure!(
+            (16..=MAX_WIDTH).contains(&side),
+            "max_side must be 16 to {MAX_WIDTH}, not {side}"
+        );
+
+        let Size { width, height } = self.size.unwrap_or(DEFAULT_SIZE);
+        ensure!(
+            self.size.is_none() || width.max(height) <= side,
+            "size {width}x{height} is over the limit of {side}x{side}: set max_side, up to {MAX_WIDTH}"
+        );
+        Ok(())
+    }
+
     /// What is done to each picture.
     #[must_use]
     pub fn picture_options(&self) -> PictureOptions {
@@ -296,6 +328,8 @@ impl Config {
             overlay: self.overlay,
             figures: self.overlay_figures,
             name: self.stream.to_string(),
+            max_side: self.max_side,
+            max_frame_bytes: self.max_frame_bytes,
         }
     }
 

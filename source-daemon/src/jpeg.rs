@@ -9,7 +9,7 @@ pub mod splitter;
 
 pub use codec::{Decoder, Encoder, LosslessTransformer};
 
-use fanlight_proto::limits::{MAX_HEIGHT, MAX_WIDTH};
+use fanlight_proto::limits::MAX_WIDTH;
 
 use crate::orientation::Orientation;
 use markers::{Fault, MarkerParser, StartOfFrame, Step};
@@ -25,13 +25,15 @@ pub enum JpegError {
     },
     /// Larger than any viewer decodes.
     #[error(
-        "pictures of {width}x{height} are over the limit of {MAX_WIDTH}x{MAX_HEIGHT}: make them smaller"
+        "pictures of {width}x{height} are over the limit of {limit}x{limit}: make them smaller, or set max_side, up to {MAX_WIDTH}"
     )]
     TooLarge {
         /// Width in pixels.
         width: u32,
         /// Height in pixels.
         height: u32,
+        /// The limit in force for either.
+        limit: u32,
     },
     /// A coding that neither screens nor this program can decode.
     #[error(
@@ -67,7 +69,7 @@ impl JpegError {
 pub struct Header {
     /// Width in pixels, at most [`MAX_WIDTH`].
     pub width: u32,
-    /// Height in pixels, at most [`MAX_HEIGHT`].
+    /// Height in pixels, at most [`MAX_WIDTH`].
     pub height: u32,
     /// What has to be done so that every screen can show it.
     pub conversion: Conversion,
@@ -102,9 +104,7 @@ pub fn inspect(jpeg: &[u8]) -> Result<Header, JpegError> {
         return Err(JpegError::NoPicture { length: jpeg.len() });
     }
 
-    if width > MAX_WIDTH || height > MAX_HEIGHT {
-        return Err(JpegError::TooLarge { width, height });
-    }
+    check_size(width, height, MAX_WIDTH)?;
 
     let orientation = parser
         .exif()
@@ -117,6 +117,21 @@ pub fn inspect(jpeg: &[u8]) -> Result<Header, JpegError> {
         conversion: conversion(&frame)?,
         orientation,
     })
+}
+
+/// Checks that a picture is no wider and no higher than `limit`.
+///
+/// # Errors
+/// [`JpegError::TooLarge`].
+pub const fn check_size(width: u32, height: u32, limit: u32) -> Result<(), JpegError> {
+    if width > limit || height > limit {
+        return Err(JpegError::TooLarge {
+            width,
+            height,
+            limit,
+        });
+    }
+    Ok(())
 }
 
 /// Checks the whole picture's markers, above all the number of its scans.
@@ -178,15 +193,13 @@ mod tests {
             inspect(&tiny(width, height, &[1])).map(|header| (header.width, header.height))
         };
         assert_eq!(size(3840, 2160).unwrap(), (3840, 2160));
-        assert!(matches!(
-            size(3841, 1),
-            Err(JpegError::TooLarge {
-                width: 3841,
-                height: 1
-            })
-        ));
-
-        assert!(matches!(size(1, 2161), Err(JpegError::TooLarge { .. })));
+        assert_eq!(size(16_384, 16_384).unwrap(), (16_384, 16_384));
+        let said = size(16_385, 1).unwrap_err().to_string();
+        assert!(
+            said.contains("16385x1") && said.contains("set max_side, up to 16384"),
+            "{said}"
+        );
+        assert!(matches!(size(1, 16_385), Err(JpegError::TooLarge { .. })));
         assert!(matches!(size(0, 5), Err(JpegError::NoPicture { .. })));
     }
 

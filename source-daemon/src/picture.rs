@@ -3,6 +3,9 @@
 
 use fanlight_pixels::Scaler;
 use fanlight_proto::clock::Time;
+use fanlight_proto::limits::{
+    DEFAULT_FRAME_BYTES, DEFAULT_SIDE, MAX_FRAME_BYTES, MAX_FRAME_PREFIX,
+};
 use fanlight_proto::message::{Ball, FrameBuffer, Truth, truth};
 
 use crate::camera::{CapturedFrame, Content, Raw};
@@ -30,6 +33,10 @@ pub struct PictureOptions {
     pub figures: bool,
     /// The stream's name, for the overlay.
     pub name: String,
+    /// Largest width and height of a captured picture.
+    pub max_side: u32,
+    /// Largest frame to be published, in bytes.
+    pub max_frame_bytes: usize,
 }
 
 impl Default for PictureOptions {
@@ -43,6 +50,8 @@ impl Default for PictureOptions {
             overlay: false,
             figures: false,
             name: String::new(),
+            max_side: DEFAULT_SIDE,
+            max_frame_bytes: DEFAULT_FRAME_BYTES,
         }
     }
 }
@@ -74,6 +83,16 @@ pub enum PictureError {
     /// The camera's pixels.
     #[error(transparent)]
     Raw(#[from] RawError),
+    /// More bytes than a frame may have.
+    #[error(
+        "a picture of {length} bytes is over the limit of {limit}: lower size, scale or quality, or set max_frame_bytes, up to {MAX_FRAME_BYTES}"
+    )]
+    TooLong {
+        /// Bytes of the JPEG.
+        length: usize,
+        /// How many it may have.
+        limit: usize,
+    },
     /// What the input found wrong with it.
     #[error("{0}")]
     Unusable(String),
@@ -83,7 +102,11 @@ impl PictureError {
     /// Whether the input's format has to be changed, rather than this one picture being bad.
     #[must_use]
     pub fn is_format(&self) -> bool {
-        matches!(self, Self::Jpeg(error) if error.is_format())
+        match self {
+            Self::Jpeg(error) => error.is_format(),
+            Self::TooLong { .. } => true,
+            _ => false,
+        }
     }
 }
 
@@ -92,6 +115,8 @@ impl PictureError {
 pub struct PictureProcessor {
     orientation: Orientation,
     scale: f32,
+    max_side: u32,
+    max_frame_bytes: usize,
     overlay: Option<Overlay>,
     encoder: Encoder,
     decoder: Decoder,
@@ -114,6 +139,8 @@ impl PictureProcessor {
             overlay,
             figures,
             ref name,
+            max_side,
+            max_frame_bytes,
         } = *options;
 
         if !(1..=100).contains(&quality) {
@@ -136,6 +163,8 @@ impl PictureProcessor {
         Ok(Self {
             orientation,
             scale,
+            max_side,
+            max_frame_bytes,
             overlay: (overlay || figures).then(|| Overlay::new(overlay.then_some(name), figures)),
             encoder: Encoder::new(quality)?,
             decoder: Decoder::new(),
@@ -178,6 +207,7 @@ impl PictureProcessor {
             }
             Content::Jpeg(jpeg) => {
                 let header = jpeg::inspect(jpeg.jpeg())?;
+                jpeg::check_size(header.width, header.height, self.max_side)?;
                 let orientation = header.orientation.then(self.orientation);
                 is_untouched = self.passes(&header);
                 let jpeg = if is_untouched {
@@ -188,6 +218,11 @@ impl PictureProcessor {
                 (jpeg, (header.width, header.height), orientation)
             }
         };
+
+        let (length, limit) = (jpeg.jpeg().len(), self.max_frame_bytes - MAX_FRAME_PREFIX);
+        if length > limit {
+            return Err(PictureError::TooLong { length, limit });
+        }
 
         let scaled = self.scaled(captured);
         let (width, height) = orientation.size(scaled.0, scaled.1);

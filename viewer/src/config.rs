@@ -14,7 +14,9 @@ use fanlight_daemon::config;
 use fanlight_daemon::keys::KeyPath;
 use fanlight_daemon::trust::Fingerprint;
 use fanlight_proto::handshake::PublicKey;
-use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_VIEWER_NAME, REKEY_INTERVAL};
+use fanlight_proto::limits::{
+    DEFAULT_FRAME_BYTES, DEFAULT_SIDE, MAX_FRAME_BYTES, MAX_VIEWER_NAME, MAX_WIDTH, REKEY_INTERVAL,
+};
 use fanlight_proto::message::StreamName;
 
 use crate::engine::{EngineConfig, Request};
@@ -99,9 +101,13 @@ pub struct Config {
     /// The folder that the `s` key saves pictures in.
     #[arg(default_value = ".")]
     pub snapshot_dir: PathBuf,
-    /// Frames of more bytes are refused.
-    #[arg(default_value_t = MAX_FRAME_BYTES)]
+    /// Frames of more bytes are refused; at most 33554432.
+    #[arg(default_value_t = DEFAULT_FRAME_BYTES)]
     pub max_frame_bytes: usize,
+    /// Pictures of more pixels across or down are not decoded; at most 16384. A pixel takes four bytes, and a few pictures
+    /// are in memory at a time.
+    #[arg(default_value_t = DEFAULT_SIDE)]
+    pub max_side: u32,
     /// Whether to receive by multicast where a relay offers it: auto (it returns to unicast by itself where that serves
     /// better) or off.
     #[arg(default_value_t = Multicast::Auto)]
@@ -258,6 +264,12 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
         "`max_frame_bytes` is {limit}; it must be 1 to {MAX_FRAME_BYTES}"
     );
 
+    let side = config.max_side;
+    ensure!(
+        (1..=MAX_WIDTH).contains(&side),
+        "`max_side` is {side}; it must be 1 to {MAX_WIDTH}"
+    );
+
     let buffer = config.receive_buffer;
     ensure!(
         buffer >= MIN_RECEIVE_BUFFER,
@@ -396,6 +408,13 @@ mod tests {
                 "max_frame_bytes",
                 Config {
                     max_frame_bytes: 0,
+                    ..Config::default()
+                },
+            ),
+            (
+                "max_side",
+                Config {
+                    max_side: MAX_WIDTH + 1,
                     ..Config::default()
                 },
             ),

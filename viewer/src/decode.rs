@@ -1,10 +1,10 @@
 //! Decodes JPEGs from untrusted sources.
 //!
 //! The header is checked before anything is allocated. Only baseline, Huffman-coded JPEGs are decoded. Work and memory are
-//! bounded by [`MAX_WIDTH`], [`MAX_HEIGHT`] and [`MAX_SCANS`], which is counted before libjpeg-turbo sees the picture.
+//! bounded by `max_side` and [`MAX_SCANS`], which is counted before libjpeg-turbo sees the picture.
 
 use fanlight_pixels::markers::{self, Fault, MAX_SCANS};
-use fanlight_proto::limits::{MAX_HEIGHT, MAX_WIDTH};
+use fanlight_proto::limits::MAX_WIDTH;
 use fanlight_proto::message::NotShown;
 use turbojpeg::{Colorspace, DecompressHeader, Decompressor, Image, PixelFormat, ScalingFactor};
 
@@ -18,12 +18,16 @@ mod tests;
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     /// The header says a size outside the limits.
-    #[error("picture of {width}x{height} pixels is outside the limit of {MAX_WIDTH}x{MAX_HEIGHT}")]
+    #[error(
+        "picture of {width}x{height} pixels is over the limit of {limit}x{limit}: set max_side, up to {MAX_WIDTH}"
+    )]
     Size {
         /// Claimed columns.
         width: usize,
         /// Claimed rows.
         height: usize,
+        /// The limit in force for either.
+        limit: u32,
     },
     /// A kind of JPEG that is not decoded: no camera sends it, and many of them cost much.
     #[error("{}", .0.label())]
@@ -60,17 +64,28 @@ impl DecodeError {
 }
 
 /// Decodes one JPEG after the other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Decoder {
+    /// Pictures are at most so wide and so high.
+    max_side: u32,
     /// The pixels of a four-colour JPEG before they are converted.
     cmyk: Vec<u8>,
 }
 
 impl Decoder {
-    /// A decoder that holds no memory yet.
+    /// A decoder that holds no memory yet, of pictures as large as any may be: what has been shown, or is small.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new() -> Self {
+        Self::with_max_side(MAX_WIDTH)
+    }
+
+    /// A decoder of pictures that are at most so wide and so high.
+    #[must_use]
+    pub const fn with_max_side(max_side: u32) -> Self {
+        Self {
+            max_side,
+            cmyk: Vec::new(),
+        }
     }
 
     /// Decodes `jpeg` in full size into `into`, whose memory is reused.
@@ -149,7 +164,7 @@ impl Decoder {
     /// # Errors
     /// As [`decode`](Self::decode), for what its header shows.
     pub fn size(&self, jpeg: &[u8]) -> Result<(usize, usize), DecodeError> {
-        let (_, header) = ready(jpeg)?;
+        let (_, header) = self.ready(jpeg)?;
         Ok((header.width, header.height))
     }
 
@@ -165,7 +180,7 @@ impl Decoder {
             length: jpeg.len(),
             fault,
         })?;
-        let (mut decompressor, header) = ready(jpeg)?;
+        let (mut decompressor, header) = self.ready(jpeg)?;
         let scale = scale(&header);
         decompressor
             .set_scaling_factor(scale)
@@ -203,20 +218,27 @@ impl Decoder {
 
         Ok(())
     }
+
+    /// A decompressor that has read the header, which is good.
+    ///
+    /// Each picture has a new one, which takes less than a microsecond. libjpeg keeps the tables of a picture for those that
+    /// come after it without their own, as abbreviated JPEGs do: what a browser shows as it is, or not at all, would be decoded
+    /// with another picture's tables and pass for live. And a decompressor that saw a bad header fails on every good picture
+    /// after it.
+    fn ready(&self, jpeg: &[u8]) -> Result<(Decompressor, DecompressHeader), DecodeError> {
+        let mut decompressor = new_decompressor().map_err(|cause| refused(jpeg, cause))?;
+        let header = decompressor
+            .read_header(jpeg)
+            .map_err(|cause| refused(jpeg, cause))?;
+        check(&header, self.max_side)?;
+        Ok((decompressor, header))
+    }
 }
 
-/// A decompressor that has read the header, which is good.
-///
-/// Each picture has a new one, which takes less than a microsecond. libjpeg keeps the tables of a picture for those that come
-/// after it without their own, as abbreviated JPEGs do: what a browser shows as it is, or not at all, would be decoded with
-/// another picture's tables and pass for live. And a decompressor that saw a bad header fails on every good picture after it.
-fn ready(jpeg: &[u8]) -> Result<(Decompressor, DecompressHeader), DecodeError> {
-    let mut decompressor = new_decompressor().map_err(|cause| refused(jpeg, cause))?;
-    let header = decompressor
-        .read_header(jpeg)
-        .map_err(|cause| refused(jpeg, cause))?;
-    check(&header)?;
-    Ok((decompressor, header))
+impl Default for Decoder {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// Why libjpeg-turbo does not decode this JPEG. Of what it does not know it says no more than that it is unsupported, or
@@ -305,10 +327,17 @@ fn new_decompressor() -> turbojpeg::Result<Decompressor> {
     Ok(decompressor)
 }
 
-fn check(header: &DecompressHeader) -> Result<(), DecodeError> {
+fn check(header: &DecompressHeader, limit: u32) -> Result<(), DecodeError> {
     let DecompressHeader { width, height, .. } = *header;
-    if !(1..=MAX_WIDTH as usize).contains(&width) || !(1..=MAX_HEIGHT as usize).contains(&height) {
-        return Err(DecodeError::Size { width, height });
+    if ![width, height]
+        .iter()
+        .all(|side| (1..=limit as usize).contains(side))
+    {
+        return Err(DecodeError::Size {
+            width,
+            height,
+            limit,
+        });
     }
 
     if header.is_progressive {

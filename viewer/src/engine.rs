@@ -30,7 +30,7 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{DataHeader, ToViewer};
 use fanlight_proto::handshake::ViewerAccess;
 use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_VIEWER_NAME};
-use fanlight_proto::message::{Direct, FrameId, StreamInfo, StreamName};
+use fanlight_proto::message::{Direct, FrameId, NotShown, StreamInfo, StreamName};
 use fanlight_proto::reassembly::Reassembly;
 use fanlight_proto::secrets::Secrets;
 
@@ -419,6 +419,9 @@ impl Engine {
             .unwrap_or_default();
 
         self.link_state_until = assessed().filter_map(|(_, until)| until).min();
+        if best == LinkState::NoFrames && self.reassembly.is_oversized() {
+            best = LinkState::NotShown(NotShown::TooLarge);
+        }
 
         if best == LinkState::Live {
             let live = self.link_state == LinkState::Live;

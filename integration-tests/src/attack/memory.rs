@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanlight_daemon::clock;
-use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_FRAME_PREFIX};
+use fanlight_proto::limits::MAX_FRAME_PREFIX;
 use fanlight_proto::message::{Format, Frame, FrameHeader, State};
 use prost::Message as _;
 
 use super::{LOOK, Outcome, Scale, beside, shows, source};
 use crate::TestEnv;
 use crate::http::{Parts, Site, Socket};
+use crate::jpeg;
 use crate::raw_client::RawClient;
 use crate::usage::MIB;
 use crate::wait::{pause, throughout};
@@ -21,7 +22,7 @@ use crate::zmtp::{greeting, message, ready};
 /// Between two rounds of frames: live streams send at least each second.
 const ROUND: Duration = Duration::from_millis(200);
 
-/// The largest pictures that there are.
+/// The size of the pictures.
 const SIZE: (usize, usize) = (3840, 2160);
 
 /// What the relay may hold beside its budget: its code, its connections, and buffers on their way.
@@ -46,7 +47,7 @@ const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:
 enum Kind {
     /// Small pictures, and 4 MB in the name of the canary.
     CanaryNames,
-    /// Pictures of 4 MB and the largest size, which are allowed.
+    /// Pictures of 4 MB, for which 64 streams have room.
     Pictures,
 }
 
@@ -62,17 +63,7 @@ fn picture((width, height): (usize, usize), length: usize) -> Vec<u8> {
     let jpeg = turbojpeg::compress(image, 50, turbojpeg::Subsamp::Gray);
     let jpeg = jpeg.expect("a grey picture can be compressed");
 
-    let mut picture = vec![0xff, 0xd8];
-    let mut missing = length.saturating_sub(jpeg.len());
-    while missing > 4 {
-        let segment = missing.min(1 << 16);
-        picture.extend([0xff, 0xef]);
-        picture.extend(((segment - 2) as u16).to_be_bytes());
-        picture.resize(picture.len() + segment - 4, 0x55);
-        missing -= segment;
-    }
-    picture.extend(&jpeg[2..]);
-    picture
+    jpeg::padded(&jpeg, length.max(jpeg.len()))
 }
 
 /// A source of `streams` streams, called s0, s1 and so on. It lasts as long as the process. Returns its endpoint.
@@ -97,7 +88,7 @@ fn serve(mut relay: TcpStream, kind: Kind, streams: usize) -> std::io::Result<()
         while words.read(&mut buffer).is_ok_and(|count| count > 0) {}
     });
 
-    let large = MAX_FRAME_BYTES - MAX_FRAME_PREFIX;
+    let large = (4 << 20) - MAX_FRAME_PREFIX;
     let (jpeg, canary) = match kind {
         Kind::CanaryNames => (picture((64, 48), 1000), "x".repeat(large - 4096)),
         Kind::Pictures => (picture(SIZE, large), String::new()),

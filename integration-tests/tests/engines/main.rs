@@ -8,6 +8,7 @@ mod clocks;
 mod congestion;
 mod integrity;
 mod keys;
+mod large_frames;
 mod loss;
 mod oracle;
 mod paths;

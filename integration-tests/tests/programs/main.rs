@@ -20,6 +20,7 @@ mod hostile_udp;
 mod hostile_zmq;
 mod http;
 mod interop;
+mod large_frames;
 mod load;
 mod metrics;
 mod mqtt;

@@ -6,12 +6,9 @@ use super::CompleteFrame;
 use super::repair_scheduler::{RepairScheduler, Timing};
 use crate::clock::Time;
 use crate::datagram::DataHeader;
-use crate::limits::{MAX_SHARDS, SHARD_BYTES};
+use crate::limits::SHARD_BYTES;
 use crate::message::{FrameId, Repair};
 use crate::parity::{Decoder, level_count};
-
-/// There may be as much parity as data.
-const WORDS: usize = (2 * MAX_SHARDS).div_ceil(64);
 
 #[derive(Debug)]
 pub(super) struct PartialFrame {
@@ -23,7 +20,6 @@ pub(super) struct PartialFrame {
     memory: FrameMemory,
     parity: u16,
     length: u32,
-    there: [u64; WORDS],
     /// Data shards that are there, and those of them that nobody had asked for again.
     data: u16,
     unasked: u16,
@@ -41,13 +37,19 @@ pub(super) struct FrameMemory {
     parity: Vec<u8>,
     /// Which parity shards there are, counted from 0, in the order they came.
     indices: Vec<u16>,
+    /// A bit for each shard that is there, data and parity.
+    there: Vec<u64>,
 }
 
 impl FrameMemory {
     fn put_data(&mut self, index: u16, shard: &[u8]) {
         let start = usize::from(index) * SHARD_BYTES;
-        if self.body.len() < start + SHARD_BYTES {
-            self.body.resize(start + SHARD_BYTES, 0);
+        let end = start + SHARD_BYTES;
+        if self.body.capacity() == 0 {
+            // Zeros from the system: a forged index costs addresses, and no memory.
+            self.body = vec![0; end];
+        } else if self.body.len() < end {
+            self.body.resize(end, 0);
         }
         self.body[start..start + SHARD_BYTES].copy_from_slice(shard);
     }
@@ -57,21 +59,39 @@ impl FrameMemory {
         self.parity.extend_from_slice(shard);
     }
 
-    fn clear_parity(&mut self) {
+    /// Another frame is put together in it.
+    fn begin(&mut self) {
         self.indices.clear();
         self.parity.clear();
+        self.there.clear();
+    }
+
+    fn has(&self, index: u16) -> bool {
+        let word = self.there.get(usize::from(index / 64));
+        word.is_some_and(|word| word & (1 << (index % 64)) != 0)
+    }
+
+    fn note(&mut self, index: u16) {
+        let word = usize::from(index / 64);
+        if self.there.len() <= word {
+            self.there.resize(word + 1, 0);
+        }
+        self.there[word] |= 1 << (index % 64);
     }
 
     /// Bytes of memory held.
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
-        self.body.capacity() + self.parity.capacity() + 2 * self.indices.capacity()
+        self.body.capacity()
+            + self.parity.capacity()
+            + 2 * self.indices.capacity()
+            + 8 * self.there.capacity()
     }
 }
 
 impl PartialFrame {
     pub(super) fn new(now: Time, header: &DataHeader, mut memory: FrameMemory) -> Self {
-        memory.clear_parity();
+        memory.begin();
         Self {
             id: header.id,
             lost_upstream: header.lost_upstream.into(),
@@ -81,7 +101,6 @@ impl PartialFrame {
             memory,
             parity: header.parity,
             length: header.length,
-            there: [0; WORDS],
             data: 0,
             unasked: 0,
             reach: 0,
@@ -108,11 +127,11 @@ impl PartialFrame {
 
     /// Puts a shard in its place and says whether it had been asked for again; none if it was there already.
     pub(super) fn place(&mut self, now: Time, index: u16, shard: &[u8], level: u8) -> Option<bool> {
-        if self.has(index) {
+        if self.memory.has(index) {
             return None;
         }
 
-        self.there[usize::from(index / 64)] |= 1 << (index % 64);
+        self.memory.note(index);
         let asked = self.repairs.on_came(index);
 
         if index < self.shards {
@@ -151,9 +170,9 @@ impl PartialFrame {
             return None;
         }
 
-        let (lacking, there) = (self.lacking(timing.level), &self.there);
+        let (lacking, memory) = (self.lacking(timing.level), &self.memory);
         let missing =
-            (0..self.end(timing.level).min(self.shards)).filter(|&index| !has(there, index));
+            (0..self.end(timing.level).min(self.shards)).filter(|&index| !memory.has(index));
         let (ranges, count) = self.repairs.choose(now, lacking, missing, timing);
         let repair = Repair {
             alias: 0,
@@ -195,13 +214,11 @@ impl PartialFrame {
     }
 
     fn restore(&mut self, decoder: &mut Decoder) {
-        let FrameMemory {
-            body,
-            parity,
-            indices,
-        } = &mut self.memory;
-
+        let mut body = std::mem::take(&mut self.memory.body);
         body.resize(body.len().max(usize::from(self.shards) * SHARD_BYTES), 0);
+        let FrameMemory {
+            parity, indices, ..
+        } = &self.memory;
         let recovery = indices
             .iter()
             .copied()
@@ -209,10 +226,11 @@ impl PartialFrame {
 
         decoder.restore(
             (self.shards, self.parity),
-            body,
-            |index| has(&self.there, index),
+            &mut body,
+            |index| self.memory.has(index),
             recovery,
         );
+        self.memory.body = body;
     }
 
     /// How many shards are lost beyond what the parity sent at `level` makes good.
@@ -238,17 +256,9 @@ impl PartialFrame {
         self.data + self.memory.indices.len() as u16
     }
 
-    const fn has(&self, index: u16) -> bool {
-        has(&self.there, index)
-    }
-
     /// Bytes of memory that the frame holds.
     #[cfg(test)]
     pub(super) fn memory(&self) -> usize {
         self.memory.capacity()
     }
-}
-
-const fn has(there: &[u64; WORDS], index: u16) -> bool {
-    there[index as usize / 64] & (1 << (index % 64)) != 0
 }

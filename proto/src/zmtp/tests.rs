@@ -210,7 +210,7 @@ fn nothing_is_allocated_from_a_claimed_length() {
     let mut handshake = Handshake::subscriber(&SECURITY, [1; 32]);
     handshake
         .buffer()
-        .extend([greeting(), ready("PUB"), claim(0, 4 << 20)].concat());
+        .extend([greeting(), ready("PUB"), claim(0, 32 << 20)].concat());
     let mut decoder = handshake.advance().unwrap().unwrap().decoder;
     assert_eq!(decoder.next(), Ok(None));
     assert!(decoder.buffer().capacity() < 100_000);

@@ -45,6 +45,11 @@ impl EngineFeed {
         self.table.client_memory().set_limit(limit);
     }
 
+    /// Streams may hold `bytes` together from now on.
+    pub fn set_stream_memory(&self, bytes: usize) {
+        self.table.set_stream_memory(bytes);
+    }
+
     /// Waits until there may be something that the event loop must see now.
     pub async fn changed(&self) {
         self.table.engine_waker().woken().await;

@@ -28,6 +28,16 @@ pub enum Refused {
     /// Another source, which is still alive, has a stream of this name: its place in the settings.
     #[error("source {} has a stream of that name: give one of the two another name", .0 + 1)]
     Taken(usize),
+    /// Larger than what the memory budget leaves each stream.
+    #[error(
+        "its frame of {bytes} bytes is over {limit}, a quarter of its share of the relay's memory_budget: raise that, or send smaller frames"
+    )]
+    TooLarge {
+        /// Bytes of the frame.
+        bytes: usize,
+        /// How many it may have.
+        limit: usize,
+    },
 }
 
 /// One for each output that watches a stream.

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
+use std::sync::atomic::{
+    AtomicU64, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,6 +25,10 @@ use crate::sources::{SourceEntry, Sources};
 use crate::status::{EngineStatus, ListedStream, StreamEntry};
 use crate::traffic::{Sample, Traffic, TrafficTotals};
 
+/// Frames that a stream with viewers holds at least: the one that comes in, the newest here, the newest in the engine, and its
+/// datagrams (decision 060). A frame is at most this part of its stream's share of the memory.
+const FRAMES_HELD: usize = 4;
+
 /// The newest frame of each stream, and who watches it.
 #[derive(Debug)]
 pub struct StreamTable {
@@ -41,6 +47,8 @@ pub struct StreamTable {
     for_engine: Mutex<ForEngine>,
     refusals: SharedRefusals,
     client_memory: ClientMemory,
+    /// What all streams may hold together, in bytes.
+    stream_memory: AtomicUsize,
     /// By the names of the outputs that need a peer, why they have none.
     output_problems: Mutex<BTreeMap<&'static str, Option<String>>>,
 }
@@ -74,6 +82,7 @@ impl StreamTable {
             for_engine: Mutex::default(),
             refusals: SharedRefusals::default(),
             client_memory: ClientMemory::default(),
+            stream_memory: AtomicUsize::new(usize::MAX),
             output_problems: Mutex::default(),
         })
     }
@@ -82,7 +91,7 @@ impl StreamTable {
     /// stream.
     ///
     /// # Errors
-    /// When there is no room for its stream, or another source has it.
+    /// When there is no room for its stream or for so large a frame, or another source has it.
     pub fn publish(
         &self,
         origin: usize,
@@ -101,7 +110,8 @@ impl StreamTable {
         };
 
         let slot = self
-            .slot_for(&mut streams, &frame)
+            .check_size(&streams, &frame)
+            .and_then(|()| self.slot_for(&mut streams, &frame))
             .inspect_err(|why| refused(&frame.stream, why))?;
         let published = slot
             .publish(frame, self.stale)
@@ -185,6 +195,11 @@ impl StreamTable {
     #[must_use]
     pub const fn client_memory(&self) -> &ClientMemory {
         &self.client_memory
+    }
+
+    /// All streams may hold `bytes` from now on.
+    pub fn set_stream_memory(&self, bytes: usize) {
+        self.stream_memory.store(bytes, Relaxed);
     }
 
     /// Notes what keeps the output `name` from its peer, such as a broker; none: nothing does.
@@ -379,6 +394,21 @@ impl StreamTable {
             }
             stays
         });
+    }
+
+    /// Refuses a frame of which a stream could not hold as many as it must.
+    fn check_size(
+        &self,
+        streams: &BTreeMap<StreamName, Arc<Slot>>,
+        frame: &LiveFrame,
+    ) -> Result<(), Refused> {
+        let sharing = streams.len() + usize::from(!streams.contains_key(&frame.stream));
+        let limit = self.stream_memory.load(Relaxed) / sharing / FRAMES_HELD;
+        let bytes = frame.body.len();
+        if bytes > limit {
+            return Err(Refused::TooLarge { bytes, limit });
+        }
+        Ok(())
     }
 
     /// The slot of the frame's stream, which may be new.

@@ -2,6 +2,7 @@
 
 use super::*;
 use fanlight_daemon::testing::assert_ships_defaults;
+use fanlight_proto::limits::MAX_FRAME_BYTES;
 
 #[test]
 fn the_shipped_file_says_the_defaults() {

@@ -33,7 +33,7 @@ pub(super) fn bounds(config: &Config) -> EngineConfig {
             per_key: config.sessions_per_key,
             per_address: config.sessions_per_address.unwrap_or(usize::MAX),
         },
-        memory_budget: memory_budget(config) - client_memory(config),
+        memory_budget: stream_memory(config),
         source_stale: Duration::from_millis(config.source_stale_ms),
         key_rotation: Duration::from_secs(config.key_rotation_s),
         multicast: config.multicast().map(|(multicast, _)| multicast),
@@ -61,6 +61,11 @@ pub(super) fn access_watch(config: &Config) -> FileWatch {
     FileWatch::new(name, key.into_iter().chain(list))
 }
 
+/// What of it streams may hold.
+pub(super) fn stream_memory(config: &Config) -> usize {
+    memory_budget(config) - client_memory(config)
+}
+
 impl EventLoop {
     /// Reads the config file again when that was asked for.
     pub(super) fn reload(&mut self, now: Time, context: &Context) {
@@ -70,6 +75,7 @@ impl EventLoop {
 
         self.engine.set_bounds(bounds(&config));
         self.feed.set_client_memory(client_memory(&config));
+        self.feed.set_stream_memory(stream_memory(&config));
         match config.sources() {
             Ok(sources) => self.upstreams.follow(sources),
             Err(error) => tracing::error!("reload: the sources stay as they are: {error}"),

@@ -105,7 +105,7 @@ fn sizes_are_written_with_an_x() {
         })
     );
 
-    for bad in ["640", "640x", "8x8", "4000x480", "640X480", "-1x20"] {
+    for bad in ["640", "640x", "8x8", "16400x480", "640X480", "-1x20"] {
         assert!(bad.parse::<Size>().is_err(), "{bad}");
     }
 }

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use fanlight_daemon::clock;
 use fanlight_daemon::rate_limit::LogLimiter;
 use fanlight_proto::clock::Time;
-use fanlight_proto::limits::{MAX_FRAME_BYTES, MAX_FRAME_PREFIX};
 use fanlight_proto::message::State;
 
 use super::capture_slot::{CaptureSlot, Item, NumberedFrame};
@@ -136,7 +135,7 @@ impl Preparer {
         (raw, is_sample.then_some(jpeg))
     }
 
-    /// Refuses pictures that no relay would take, and damaged ones while damage is to be expected.
+    /// Refuses pictures that were cut short, and damaged ones while damage is to be expected.
     fn check(&mut self, at: Time, prepared: Prepared) -> Result<Prepared, InputStatus> {
         check_whole(&prepared)?;
         if prepared.is_untouched && self.damage.is_suspect(at) {
@@ -201,7 +200,7 @@ fn status(error: &PictureError) -> InputStatus {
     InputStatus::new(state, error.to_string())
 }
 
-/// Refuses pictures that no relay would take.
+/// Refuses pictures that were cut short.
 fn check_whole(prepared: &Prepared) -> Result<(), InputStatus> {
     let jpeg = prepared.jpeg.jpeg();
     let length = jpeg.len();
@@ -209,12 +208,6 @@ fn check_whole(prepared: &Prepared) -> Result<(), InputStatus> {
     if !(jpeg.starts_with(&[0xff, 0xd8]) && jpeg.ends_with(&[0xff, 0xd9])) {
         let reason = format!("the camera cut its picture of {length} bytes short");
         return Err(InputStatus::new(State::Failed, reason));
-    }
-
-    if length > MAX_FRAME_BYTES - MAX_FRAME_PREFIX {
-        let reason =
-            format!("a picture of {length} bytes is too large: lower size, scale or quality");
-        return Err(InputStatus::new(State::WrongFormat, reason));
     }
 
     Ok(())

@@ -30,6 +30,8 @@ pub(super) struct DecodeOptions {
     pub(super) relay: String,
     /// Largest frame, in bytes.
     pub(super) max_frame_bytes: usize,
+    /// Largest width and height of a picture.
+    pub(super) max_side: u32,
 }
 
 /// Why a whole frame is not shown.
@@ -62,7 +64,7 @@ pub(super) fn run(
     counters: &Counters,
     options: &DecodeOptions,
 ) {
-    let mut decoder = Decoder::new();
+    let mut decoder = Decoder::with_max_side(options.max_side);
     let mut refused = LogLimiter::new();
     let mut dark_since = Some(clock::now());
 

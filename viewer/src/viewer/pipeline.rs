@@ -102,6 +102,7 @@ impl Pipeline {
             kept: keeps_jpegs,
             relay: route.name(),
             max_frame_bytes: config.max_frame_bytes,
+            max_side: config.max_side,
         };
         let decoding = decode(&frame_slot, &scenes, &counters, options, &ending)?;
         let timekeeper = {

@@ -151,6 +151,28 @@ mod engine {
     use super::*;
 
     #[test]
+    fn a_frame_over_a_quarter_of_its_streams_share_of_the_memory_is_not_taken() {
+        let rig = Rig::new();
+        let (frame, body) = picture("cam", 1, 1);
+        let quarter = body.len();
+        rig.table.set_stream_memory(4 * quarter);
+        rig.table.publish(0, frame, body, at(0)).unwrap();
+
+        let (frame, body) = picture("cam", 1, 2);
+        rig.table.set_stream_memory(4 * quarter - 4);
+        let refused = rig.table.publish(0, frame, body, at(0)).unwrap_err();
+        let bytes = quarter;
+        let limit = quarter - 1;
+        assert_eq!(refused, Refused::TooLarge { bytes, limit });
+        assert!(refused.to_string().contains("memory_budget"));
+
+        rig.table.set_stream_memory(8 * quarter - 8);
+        let (frame, body) = picture("eye", 1, 1);
+        let refused = rig.table.publish(1, frame, body, at(0));
+        assert!(refused.is_err() && !rig.table.has(&"eye".parse().unwrap()));
+    }
+
+    #[test]
     fn the_newest_picture_waits_and_knows_how_many_it_superseded() {
         let mut rig = Rig::new();
         rig.put(picture("cam", 1, 5));
