@@ -24,7 +24,8 @@ use fanlight_proto::datagram::DATA_HEADER;
 use fanlight_proto::limits::SHARD_BYTES;
 use fanlight_tests::TestEnv;
 use fanlight_tests::jpeg::numbered;
-use fanlight_tests::wait::pause;
+use fanlight_tests::program::Launch;
+use fanlight_tests::wait::{SOON, pause};
 use quinn_udp::UdpSocketState;
 use raw::Table;
 use serde_json::Value;
@@ -49,6 +50,9 @@ const READ: usize = 1 << 16;
 
 /// What a viewer asks the kernel to keep.
 const RECEIVE_BUFFER: usize = 4 << 20;
+
+/// How often the programs are started together.
+const STARTS: usize = 10;
 
 /// Longest that a datagram is waited for; on loopback none is lost.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -76,6 +80,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         .map_or(Ok(usual), |count| count.parse())?;
     let jpeg = &numbered(0, SIZE.0, SIZE.1);
     let report = report(jpeg, frames)?;
+    let starts = (0..STARTS)
+        .map(|_| first_picture(jpeg))
+        .collect::<io::Result<_>>()?;
 
     let stages = [
         Stage {
@@ -110,18 +117,38 @@ fn main() -> Result<(), Box<dyn Error>> {
         },
     ];
 
-    print(&stages, &report, jpeg.len())
+    print(&stages, &report, jpeg.len())?;
+    print_start(starts);
+    Ok(())
+}
+
+/// A source of this picture.
+fn source(env: &TestEnv, jpeg: &[u8]) -> io::Result<Launch> {
+    let folder = env.path("pictures");
+    std::fs::create_dir(&folder)?;
+    std::fs::write(folder.join("0.jpg"), jpeg)?;
+    let source = env.source("camera").flags("--input files --rate 30");
+    Ok(source.flag("path", &folder))
+}
+
+/// Microseconds from the start of all three programs to the first picture.
+fn first_picture(jpeg: &[u8]) -> io::Result<f64> {
+    let env = TestEnv::new();
+    let source = source(&env, jpeg)?;
+    let relay = env.relay(0, &[env.ipc("camera")]);
+    let viewer = env.viewer(env.relay_address(0), "camera");
+
+    let began = clock::now();
+    let _programs = [source.start(), relay.start()];
+    let viewer = viewer.start();
+    let shown = viewer.wait_shown_after(began, SOON);
+    Ok(micros(shown.at.saturating_since(began)))
 }
 
 /// What a viewer says of so many frames.
 fn report(jpeg: &[u8], frames: usize) -> Result<Value, Box<dyn Error>> {
     let env = TestEnv::new();
-    let folder = env.path("pictures");
-    std::fs::create_dir(&folder)?;
-    std::fs::write(folder.join("0.jpg"), jpeg)?;
-
-    let source = env.source("camera").flags("--input files --rate 30");
-    let _source = source.flag("path", &folder).ready();
+    let _source = source(&env, jpeg)?.ready();
     let _relay = env.relay(0, &[env.ipc("camera")]).ready();
 
     let file = env.path("report.json");
@@ -281,6 +308,15 @@ fn print(stages: &[Stage], report: &Value, bytes: usize) -> Result<(), Box<dyn E
     ));
     lines.iter().for_each(|line| println!("{line}"));
     Ok(())
+}
+
+fn print_start(starts: Vec<f64>) {
+    let worst = starts.iter().copied().fold(0.0, f64::max);
+    let start = median(starts).unwrap_or_default();
+    println!(
+        "first picture after three programs are started together: {start:.0} us, at most {worst:.0}"
+    );
+    println!(r#"{{"bench":"budget","stage":"start","us":{start:.0},"worst_us":{worst:.0}}}"#);
 }
 
 fn median(mut values: Vec<f64>) -> Option<f64> {
