@@ -58,7 +58,7 @@ const STARTS: usize = 10;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// One stage of a frame's way.
-struct Stage {
+struct BudgetRow {
     /// As the report calls it.
     name: &'static str,
     what: &'static str,
@@ -85,31 +85,31 @@ fn main() -> Result<(), Box<dyn Error>> {
         .collect::<io::Result<_>>()?;
 
     let stages = [
-        Stage {
+        BudgetRow {
             name: "prepare",
             what: "capture to publisher",
             limit_is: "memcpy",
             limit: spaced(frames, || drop(black_box(jpeg.clone()))),
         },
-        Stage {
+        BudgetRow {
             name: "transit",
             what: "publisher, relay, to the last shard",
             limit_is: "unix socket, sendmmsg of prepared trains, recv; 2 threads woken",
             limit: transit(frames, jpeg)?,
         },
-        Stage {
+        BudgetRow {
             name: "wait",
             what: "to the decoder's thread",
             limit_is: "channel; 1 thread woken",
             limit: hand_over(frames),
         },
-        Stage {
+        BudgetRow {
             name: "decode",
             what: "JPEG to pixels",
             limit_is: "libjpeg-turbo into memory that is there",
             limit: decode(frames, jpeg)?,
         },
-        Stage {
+        BudgetRow {
             name: "present",
             what: "to who shows it",
             limit_is: "nothing: there is no window",
@@ -275,7 +275,7 @@ fn decode(frames: usize, jpeg: &[u8]) -> Result<Option<f64>, Box<dyn Error>> {
     Ok(time)
 }
 
-fn print(stages: &[Stage], report: &Value, bytes: usize) -> Result<(), Box<dyn Error>> {
+fn print(stages: &[BudgetRow], report: &Value, bytes: usize) -> Result<(), Box<dyn Error>> {
     println!("frames of {bytes} bytes, microseconds, medians");
     println!("{:<9} {:>8} {:>8}", "stage", "ours", "limit");
     let mut limits = 0.0;
