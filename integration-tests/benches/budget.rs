@@ -1,9 +1,10 @@
 //! Where the time of a frame goes: the stages of its way from the camera to the screen as a viewer reports them, and beside
 //! each the least that it could take on this machine, measured in the same run.
 //!
-//! `./dev bench budget [--frames 300] [--quick]`. Wall-clock time, medians, one source, one relay and one viewer without a
+//! `./dev bench budget [--frames 300] [--sizes 100000,…] [--quick]`. Wall-clock time, medians, one source, one relay and one viewer without a
 //! window, 30 frames a second of about 100 kB. Between two frames all wait, so that each stage begins with waking up, for the
-//! programs and for what they are compared with.
+//! programs and for what they are compared with. Then the same for the way from publisher to last shard alone, by the size
+//! of the frame: a comment in the JPEG makes it large, so that decoding takes no longer.
 
 mod flags;
 mod raw;
@@ -39,8 +40,8 @@ const QUICK_FRAMES: usize = 15;
 /// Width and height: with the noise in them, such pictures have about 100 kB.
 const SIZE: (u32, u32) = (1104, 624);
 
-/// Between two frames.
-const FRAME_TIME: Duration = Duration::from_millis(33);
+/// Frames a second.
+const RATE: usize = 30;
 
 /// Datagrams of the bare loop's trains.
 const TRAIN: usize = 54;
@@ -51,10 +52,22 @@ const READ: usize = 1 << 16;
 /// What a viewer asks the kernel to keep.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
+/// Sizes of frames, in bytes: around the 256 datagrams where a pause once began, and up to what is taken by default.
+const SIZES: &str = "100000,290000,330000,909000,3100000,16000000";
+
+/// Frames of each size.
+const SIZED_FRAMES: usize = 60;
+
+/// Bytes a second at most, for large frames come less often.
+const BYTES_PER_SECOND: usize = 100_000_000;
+
+/// What a segment of comment holds, its own length included (ITU-T T.81, B.2.4.5).
+const MAX_SEGMENT: usize = 65_535;
+
 /// How often the programs are started together.
 const STARTS: usize = 10;
 
-/// Longest that a datagram is waited for; on loopback none is lost.
+/// Longest that a datagram is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// One stage of a frame's way.
@@ -68,7 +81,7 @@ struct BudgetRow {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let flags = flags::read(&["--frames"], &["--quick"])?;
+    let flags = flags::read(&["--frames", "--sizes"], &["--quick"])?;
     let usual = if flags.contains_key("--quick") {
         QUICK_FRAMES
     } else {
@@ -79,7 +92,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         .get("--frames")
         .map_or(Ok(usual), |count| count.parse())?;
     let jpeg = &numbered(0, SIZE.0, SIZE.1);
-    let report = report(jpeg, frames)?;
+    let sizes = flags.get("--sizes").map_or(SIZES, String::as_str);
+    let sizes: Vec<usize> = sizes.split(',').map(str::parse).collect::<Result<_, _>>()?;
+    let report = report(jpeg, frames, RATE)?;
     let starts = (0..STARTS)
         .map(|_| first_picture(jpeg))
         .collect::<io::Result<_>>()?;
@@ -95,7 +110,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             name: "transit",
             what: "publisher, relay, to the last shard",
             limit_is: "unix socket, sendmmsg of prepared trains, recv; 2 threads woken",
-            limit: transit(frames, jpeg)?,
+            limit: transit(frames, jpeg, RATE)?,
         },
         BudgetRow {
             name: "wait",
@@ -119,22 +134,77 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     print(&stages, &report, jpeg.len())?;
     print_start(starts);
+    print_sizes(jpeg, &sizes, frames.min(SIZED_FRAMES))
+}
+
+/// The same picture in so many bytes, by comments behind SOI.
+fn padded(jpeg: &[u8], bytes: usize) -> Vec<u8> {
+    let mut padded = jpeg[..2].to_vec();
+    let mut missing = bytes.saturating_sub(jpeg.len());
+
+    while missing > 4 {
+        let length = (missing - 2).min(MAX_SEGMENT);
+        padded.extend([0xff, 0xfe]);
+        padded.extend((length as u16).to_be_bytes());
+        padded.resize(padded.len() + length - 2, b' ');
+        missing -= length + 2;
+    }
+
+    padded.extend(&jpeg[2..]);
+    padded
+}
+
+/// From publisher to last shard beside the bare loop, by the size of the frame.
+fn print_sizes(jpeg: &[u8], sizes: &[usize], frames: usize) -> Result<(), Box<dyn Error>> {
+    println!(
+        "\n{:>9} {:>5} {:>8} {:>8} {:>6}  frames lost",
+        "bytes", "rate", "transit", "limit", "ratio"
+    );
+    let mut lines = Vec::new();
+    for &bytes in sizes {
+        let large = padded(jpeg, bytes);
+        let rate = (BYTES_PER_SECOND / bytes).clamp(2, RATE);
+        let report = report(&large, frames, rate)?;
+        let ours = stage_us(&report, "transit")?;
+        let lost = &report["frames"]["lost"]["total"];
+        let limit = transit(frames, &large, rate)?;
+        let ratio = limit.map_or(0.0, |limit| ours / limit);
+        let limit = limit.unwrap_or_default();
+        println!("{bytes:>9} {rate:>5} {ours:>8.0} {limit:>8.0} {ratio:>6.2}  {lost}");
+        lines.push(format!(
+            r#"{{"bench":"budget","stage":"transit","bytes":{bytes},"us":{ours:.0},"limit_us":{limit:.0},"ratio":{ratio:.2},"lost":{lost}}}"#
+        ));
+    }
+
+    lines.iter().for_each(|line| println!("{line}"));
     Ok(())
 }
 
+/// What a viewer says of a stage, in microseconds.
+fn stage_us(report: &Value, stage: &str) -> Result<f64, Box<dyn Error>> {
+    let median = report["stages_ms"][stage].as_f64();
+    Ok(median.ok_or("the viewer reports no time of a stage")? * 1e3)
+}
+
+/// Between two frames.
+fn frame_time(rate: usize) -> Duration {
+    Duration::from_secs(1) / u32::try_from(rate).expect("a rate is a small number")
+}
+
 /// A source of this picture.
-fn source(env: &TestEnv, jpeg: &[u8]) -> io::Result<Launch> {
+fn source(env: &TestEnv, jpeg: &[u8], rate: usize) -> io::Result<Launch> {
     let folder = env.path("pictures");
     std::fs::create_dir(&folder)?;
     std::fs::write(folder.join("0.jpg"), jpeg)?;
-    let source = env.source("camera").flags("--input files --rate 30");
+    let source = env.source("camera").flags("--input files");
+    let source = source.flag("rate", rate.to_string());
     Ok(source.flag("path", &folder))
 }
 
 /// Microseconds from the start of all three programs to the first picture.
 fn first_picture(jpeg: &[u8]) -> io::Result<f64> {
     let env = TestEnv::new();
-    let source = source(&env, jpeg)?;
+    let source = source(&env, jpeg, RATE)?;
     let relay = env.relay(0, &[env.ipc("camera")]);
     let viewer = env.viewer(env.relay_address(0), "camera");
 
@@ -146,13 +216,13 @@ fn first_picture(jpeg: &[u8]) -> io::Result<f64> {
 }
 
 /// What a viewer says of so many frames.
-fn report(jpeg: &[u8], frames: usize) -> Result<Value, Box<dyn Error>> {
+fn report(jpeg: &[u8], frames: usize, rate: usize) -> Result<Value, Box<dyn Error>> {
     let env = TestEnv::new();
-    let _source = source(&env, jpeg)?.ready();
+    let _source = source(&env, jpeg, rate)?.ready();
     let _relay = env.relay(0, &[env.ipc("camera")]).ready();
 
     let file = env.path("report.json");
-    let length = FRAME_TIME * u32::try_from(frames)? + PATIENCE;
+    let length = frame_time(rate) * u32::try_from(frames)? + PATIENCE;
     let viewer = env
         .program("viewer")
         .flags("--headless --stream camera")
@@ -171,7 +241,7 @@ fn report(jpeg: &[u8], frames: usize) -> Result<Value, Box<dyn Error>> {
 fn spaced(frames: usize, mut work: impl FnMut()) -> Option<f64> {
     let mut times = Vec::with_capacity(frames);
     for _ in 0..frames {
-        pause(FRAME_TIME);
+        pause(frame_time(RATE));
         let began = clock::now();
         work();
         times.push(since(began));
@@ -181,7 +251,7 @@ fn spaced(frames: usize, mut work: impl FnMut()) -> Option<f64> {
 }
 
 /// From one thread by a unix socket to a second, and from that by UDP to a third, which sleeps until then as the second does.
-fn transit(frames: usize, jpeg: &[u8]) -> Result<Option<f64>, Box<dyn Error>> {
+fn transit(frames: usize, jpeg: &[u8], rate: usize) -> Result<Option<f64>, Box<dyn Error>> {
     let (mut publisher, mut relay) = UnixStream::pair()?;
     let receiver = UdpSocket::bind("127.0.0.1:0")?;
     UdpSocketState::new((&receiver).into())?;
@@ -207,32 +277,35 @@ fn transit(frames: usize, jpeg: &[u8]) -> Result<Option<f64>, Box<dyn Error>> {
     });
 
     let (came, ends) = mpsc::channel();
-    let receiving = thread::spawn(move || -> io::Result<()> {
+    let receiving = thread::spawn(move || {
         let mut buffer = vec![0; READ];
         for _ in 0..frames {
             let mut got = 0;
+            // What does not come any more was lost.
             while got < expected {
-                got += receiver.recv(&mut buffer)?;
+                match receiver.recv(&mut buffer) {
+                    Ok(bytes) => got += bytes,
+                    Err(_) => break,
+                }
             }
             // Who waits for it ends only after this thread.
-            let _ = came.send(clock::now());
+            let _ = came.send((got == expected).then(clock::now));
         }
-        Ok(())
     });
 
     let mut times = Vec::with_capacity(frames);
     for _ in 0..frames {
-        pause(FRAME_TIME);
+        pause(frame_time(rate));
         let began = clock::now();
         publisher.write_all(jpeg)?;
-        let ended = ends.recv_timeout(PATIENCE)?;
-        times.push(micros(ended.saturating_since(began)));
+        let ended = ends.recv()?;
+        times.extend(ended.map(|ended| micros(ended.saturating_since(began))));
     }
 
     sending.join().expect("the sending thread does not panic")?;
     receiving
         .join()
-        .expect("the receiving thread does not panic")?;
+        .expect("the receiving thread does not panic");
     Ok(median(times))
 }
 
@@ -241,7 +314,7 @@ fn hand_over(frames: usize) -> Option<f64> {
     let (to, from) = mpsc::channel::<Time>();
     let taking = thread::spawn(move || from.iter().map(since).collect());
     for _ in 0..frames {
-        pause(FRAME_TIME);
+        pause(frame_time(RATE));
         to.send(clock::now()).expect("the thread takes all of them");
     }
 
@@ -282,8 +355,7 @@ fn print(stages: &[BudgetRow], report: &Value, bytes: usize) -> Result<(), Box<d
     let mut lines = Vec::new();
 
     for stage in stages {
-        let ours = report["stages_ms"][stage.name].as_f64();
-        let ours = ours.ok_or("the viewer reports no time of a stage")? * 1e3;
+        let ours = stage_us(report, stage.name)?;
         limits += stage.limit.unwrap_or_default();
         let limit = stage.limit.map_or("-".to_owned(), |us| format!("{us:.0}"));
         println!(
