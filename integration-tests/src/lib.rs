@@ -38,6 +38,7 @@ pub mod raw_client;
 pub mod seeded;
 pub mod service_manager;
 pub mod sim;
+pub mod soak;
 mod test_env;
 pub mod tracking;
 pub mod udp_proxy;
@@ -45,6 +46,7 @@ pub mod usage;
 pub mod video_wall;
 pub mod viewer_process;
 pub mod wait;
+pub mod xvfb;
 pub mod zmtp;
 
 use std::io::Write as _;

@@ -8,6 +8,8 @@ use std::time::Duration;
 pub struct Usage {
     /// Resident memory in bytes.
     pub resident: u64,
+    /// Resident memory in bytes that is its own: not of files, such as its program and libraries.
+    pub private: u64,
     /// Open descriptors.
     pub descriptors: usize,
     /// Threads.
@@ -42,11 +44,21 @@ impl Usage {
         let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
         Some(Self {
             resident: field("VmRSS")? * 1024,
+            private: (field("RssAnon")? + field("RssShmem")?) * 1024,
             descriptors: fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count(),
             threads: usize::try_from(field("Threads")?).ok()?,
             cpu: Duration::from_millis(ticks * 1000 / TICKS),
         })
     }
+}
+
+/// Bytes of the process `pid`, where what several share is divided among them; none when it is gone.
+#[must_use]
+pub fn proportional_memory(pid: u32) -> Option<u64> {
+    let memory = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = memory.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kilobytes * 1024)
 }
 
 /// Processor time that the threads of process `pid` whose names `wanted` accepts have spent so far, to the nanosecond.

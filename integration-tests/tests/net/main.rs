@@ -19,6 +19,7 @@ mod nat;
 mod overload;
 mod partition;
 mod rtsp;
+mod soak;
 mod tcp;
 mod two_relays;
 mod vanished;

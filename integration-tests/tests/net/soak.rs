@@ -1,0 +1,37 @@
+//! P12: what goes on for long uses no more at the end than at the begin.
+
+use std::time::Duration;
+
+use fanlight_tests::promise::judge;
+use fanlight_tests::soak::{MOST_GROWTH, run, verdicts};
+use fanlight_tests::usage::MIB;
+
+/// Long enough for twelve restarts of the source, and thousands of datagrams between two of them.
+const LENGTH: Duration = Duration::from_secs(120);
+
+#[test]
+#[ignore = "./dev promises"]
+fn memory_descriptors_and_threads_are_flat_in_a_soak_of_two_minutes() {
+    judge("P12: soak of two minutes", |measurement| {
+        let Some(rows) = run(LENGTH, |_| {}) else {
+            return;
+        };
+
+        let mib = |bytes: f64| format!("{:+.2} MiB", bytes / MIB as f64);
+        let both = |[before, after]: [f64; 2]| format!("{before:.1} to {after:.1}");
+        for verdict in verdicts(&rows) {
+            measurement.compare(
+                format!("{}: growth; descriptors, threads", verdict.program),
+                format!("<= {}; + 2", mib(MOST_GROWTH)),
+                format!(
+                    "{}; {}, {}",
+                    mib(verdict.growth),
+                    both(verdict.descriptors),
+                    both(verdict.threads)
+                ),
+                "",
+                verdict.is_flat(),
+            );
+        }
+    });
+}
