@@ -1,4 +1,4 @@
-//! Recording what is shown: an AVI or Matroska file of the JPEGs as received, a loop of such files, or whatever another
+//! Recording what is shown: a Matroska, MP4 or AVI file of the JPEGs as received, a loop of such files, or whatever another
 //! [`Sink`] writes.
 //!
 //! The presenter offers each frame that was shown; a thread of its own writes. Frames that the disk is too slow for are
@@ -7,9 +7,11 @@
 mod append_file;
 mod avi_files;
 mod avi_writer;
+mod capture_clock;
+mod film_files;
 mod loop_folder;
 mod matroska;
-mod matroska_files;
+mod mp4;
 mod sample_queue;
 mod screen_renderer;
 mod timeline;
@@ -30,8 +32,9 @@ use serde::Serialize;
 
 use crate::marker::Marker;
 use avi_files::AviFiles;
+pub use film_files::FilmFormat;
+use film_files::{FilmFiles, Place};
 use loop_folder::LoopFolder;
-use matroska_files::{MatroskaFiles, Place};
 use sample_queue::SampleQueue;
 pub use screen_renderer::ScreenRenderer;
 
@@ -81,22 +84,22 @@ impl Plan {
         )
     }
 
-    /// A Matroska file of the JPEGs as received, and others beside it when the size of the picture changes.
+    /// A file of the JPEGs as received, and others beside it when the size of the picture changes.
     #[must_use]
-    pub fn matroska(path: PathBuf) -> Self {
-        let open = |path: &Path| {
+    pub fn film(path: PathBuf, format: FilmFormat) -> Self {
+        let open = move |path: &Path| {
             let place = Place::Beside(Some(File::create(path)?), path.into());
-            Ok(Box::new(MatroskaFiles::new(place)) as Box<dyn Sink>)
+            Ok(Box::new(FilmFiles::new(format, place)) as Box<dyn Sink>)
         };
         Self::new(path, Arc::new(open))
     }
 
-    /// Matroska files of `segment` each in a folder, of which the newest stay: `keep` bytes.
+    /// Films of `segment` each in a folder, of which the newest stay: `keep` bytes.
     #[must_use]
-    pub fn looped(folder: PathBuf, keep: u64, segment: Duration) -> Self {
+    pub fn looped(folder: PathBuf, format: FilmFormat, keep: u64, segment: Duration) -> Self {
         let open = move |path: &Path| {
             let folder = LoopFolder::new(path.into(), keep, segment);
-            Ok(Box::new(MatroskaFiles::new(Place::Loop(folder))) as Box<dyn Sink>)
+            Ok(Box::new(FilmFiles::new(format, Place::Loop(folder))) as Box<dyn Sink>)
         };
         Self::new(folder, Arc::new(open))
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{bail, ensure};
 
 use super::parse_duration;
-use crate::record::Plan;
+use crate::record::{FilmFormat, Plan};
 
 /// What a loop keeps unless told otherwise.
 const DEFAULT_KEEP: u64 = 10_000_000_000;
@@ -20,20 +20,24 @@ const DEFAULT_SEGMENT: Duration = Duration::from_secs(300);
 /// The flags of a recording.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct RecordFlags {
-    /// Record what is shown to FILE.mkv or FILE.avi: the JPEGs as received. (fanlight-gif makes animated GIFs.)
+    /// Record what is shown to FILE.mkv, FILE.mp4 or FILE.avi: the JPEGs as received. (fanlight-gif makes animated GIFs.)
     ///
-    /// In an .mkv (Matroska) each frame has the time of its capture; an .avi has a constant rate. It goes on until the viewer
-    /// ends. When the size of the picture changes, and an AVI also at 2 GiB and after a million frames, it goes on in
+    /// In an .mkv (Matroska) or .mp4 each frame has the time of its capture; an .avi has a constant rate. It goes on until the
+    /// viewer ends. When the size of the picture changes, and an AVI also at 2 GiB and after a million frames, it goes on in
     /// FILE-2.mkv and so on. A file that is there already is overwritten.
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
 
     /// Record what is shown to DIR, and keep the newest: --keep says how much
     ///
-    /// The files are STREAM-DATE.mkv, by when they begin in UTC; each goes on for --segment. The oldest of the stream are
+    /// The files are STREAM-DATE.mkv or .mp4, by when they begin in UTC; each goes on for --segment. The oldest of the stream are
     /// removed, also those of runs before. A disk that is full or away is tried again, and never holds up the picture.
     #[arg(long, value_name = "DIR", conflicts_with = "record")]
     pub record_loop: Option<PathBuf>,
+
+    /// The format of a loop's files [default: mkv]
+    #[arg(long, value_name = "FORMAT", requires = "record_loop")]
+    pub loop_format: Option<FilmFormat>,
 
     /// How much of a loop to keep: 500MB, 10GB, 1TB [default: 10GB]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes, requires = "record_loop")]
@@ -71,7 +75,10 @@ impl RecordFlags {
 
         let plan = match (&self.record, &self.record_loop) {
             (Some(file), _) => film(file.clone())?,
-            (None, Some(folder)) => Plan::looped(folder.clone(), self.kept()?, self.segment()),
+            (None, Some(folder)) => {
+                let format = self.loop_format.unwrap_or_default();
+                Plan::looped(folder.clone(), format, self.kept()?, self.segment())
+            }
             (None, None) => {
                 let lonely = self.record_every.or(self.record_for);
                 ensure!(
@@ -110,15 +117,18 @@ fn film(path: PathBuf) -> anyhow::Result<Plan> {
         .to_string_lossy()
         .to_lowercase();
 
+    if let Some(format) = FilmFormat::of_suffix(&suffix) {
+        return Ok(Plan::film(path, format));
+    }
+
     match suffix.as_str() {
-        "mkv" => Ok(Plan::matroska(path)),
         "avi" => Ok(Plan::avi(path)),
         "gif" => bail!(
             "`--record` is {}; fanlight-gif records GIFs",
             path.display()
         ),
         _ => bail!(
-            "`--record` is {}; its name must end in .mkv or .avi",
+            "`--record` is {}; its name must end in .mkv, .mp4 or .avi",
             path.display()
         ),
     }
@@ -156,7 +166,7 @@ mod tests {
     #[test]
     fn a_film_is_recorded_until_the_end_unless_told_otherwise() {
         assert!(RecordFlags::default().plan().unwrap().is_none());
-        for name in ["a.avi", "a.AVI", "a.mkv"] {
+        for name in ["a.avi", "a.AVI", "a.mkv", "a.mp4"] {
             let plan = flags(name).plan().unwrap().unwrap();
             assert_eq!(
                 (plan.path, plan.length, plan.every),
@@ -183,7 +193,7 @@ mod tests {
         };
 
         for (flag, flags, word) in [
-            ("--record", flags("film.mp4"), ".mkv"),
+            ("--record", flags("film.mov"), ".mkv"),
             ("--record", flags("film"), ".avi"),
             ("--record", flags("film.gif"), "fanlight-gif"),
             ("--record-for", no_time, "is 0"),

@@ -1,20 +1,91 @@
-//! Records the JPEGs as received to Matroska files: one after the other, or a loop that keeps the newest of them.
+//! Records the JPEGs as received to films, Matroska or MP4, each frame at its own time: one file after the other, or a loop
+//! that keeps the newest of them.
 
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use clap::ValueEnum;
 use fanlight_daemon::clock;
 use fanlight_proto::clock::Time;
 
+use super::capture_clock::CaptureClock;
 use super::loop_folder::LoopFolder;
-use super::matroska::{MatroskaWriter, TICK, Title};
+use super::matroska::MatroskaWriter;
+use super::mp4::Mp4Writer;
 use super::{Recording, SETTLE_INTERVAL, Sample, Sink, numbered};
 use crate::decode::Decoder;
 
 /// Where a loop cannot be written, it is tried again after so long.
 const RETRY: Duration = Duration::from_secs(10);
+
+/// What times are counted in.
+pub(super) const TICK: Duration = Duration::from_micros(100);
+
+/// The formats in which each frame has its own time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum FilmFormat {
+    /// Matroska.
+    #[default]
+    Mkv,
+    /// MP4 in fragments.
+    Mp4,
+}
+
+fanlight_daemon::display_choice!(FilmFormat);
+
+impl FilmFormat {
+    /// The format of files whose names end so, without the dot.
+    pub(crate) fn of_suffix(suffix: &str) -> Option<Self> {
+        Self::from_str(suffix, true).ok()
+    }
+
+    fn begin(self, file: File, title: &Title) -> io::Result<Box<dyn FilmWriter>> {
+        Ok(match self {
+            Self::Mkv => Box::new(MatroskaWriter::begin(file, title)?),
+            Self::Mp4 => Box::new(Mp4Writer::begin(file, title)?),
+        })
+    }
+}
+
+/// What is said of a file at its begin.
+#[derive(Clone, Debug)]
+pub(super) struct Title {
+    /// Columns and rows.
+    pub(super) size: (u32, u32),
+    /// The stream.
+    pub(super) name: String,
+    /// When its first frame was shown.
+    pub(super) date: SystemTime,
+}
+
+/// A file that is being written, and can be played at any moment.
+pub(super) trait FilmWriter {
+    /// Its length in bytes.
+    fn bytes(&self) -> u64;
+
+    /// Whether it takes no more frames.
+    fn is_full(&self) -> bool;
+
+    /// Appends a frame, byte for byte, at `ticks`, which are more than those of the frame before.
+    ///
+    /// # Errors
+    /// When it cannot be written; then nothing of it is in the file.
+    fn frame(&mut self, ticks: u64, jpeg: &[u8]) -> io::Result<()>;
+
+    /// Says how long it is so far.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn settle(&self) -> io::Result<()>;
+
+    /// Ends the file.
+    ///
+    /// # Errors
+    /// When that cannot be written; it can be played as it is, too.
+    fn close(self: Box<Self>) -> io::Result<()>;
+}
 
 /// Where files go.
 pub(super) enum Place {
@@ -25,7 +96,8 @@ pub(super) enum Place {
 }
 
 /// The files.
-pub(super) struct MatroskaFiles {
+pub(super) struct FilmFiles {
+    format: FilmFormat,
     place: Place,
     open: Option<OpenFile>,
     decoder: Decoder,
@@ -36,17 +108,20 @@ pub(super) struct MatroskaFiles {
 
 /// One file.
 struct OpenFile {
-    writer: MatroskaWriter,
+    writer: Box<dyn FilmWriter>,
     size: (u32, u32),
     clock: CaptureClock,
+    /// The tick after the last frame's.
+    next: u64,
     began: Time,
     settled: Time,
 }
 
-impl MatroskaFiles {
+impl FilmFiles {
     /// Records to `place`.
-    pub(super) fn new(place: Place) -> Self {
+    pub(super) fn new(format: FilmFormat, place: Place) -> Self {
         Self {
+            format,
             place,
             open: None,
             decoder: Decoder::new(),
@@ -72,8 +147,12 @@ impl MatroskaFiles {
             None => self.begin_file(sample, size)?,
         };
 
-        let (ticks, later) = open.clock.place(sample);
+        // Later than the frame before, whatever clocks do.
+        let ticks = open.clock.time_ns(sample) / TICK.as_nanos() as i128;
+        let ticks = u64::try_from(ticks).unwrap_or(0).max(open.next);
         open.writer.frame(ticks, &sample.jpeg)?;
+        let later = ticks + 1 - open.next;
+        open.next = ticks + 1;
         if sample.at.saturating_since(open.settled) >= SETTLE_INTERVAL {
             open.settled = sample.at;
             open.writer.settle()?;
@@ -102,15 +181,16 @@ impl MatroskaFiles {
                 Some(file) => file,
                 None => File::create(numbered(path, self.recording.files + 1))?,
             },
-            Place::Loop(folder) => folder.begin(&sample.stream, date)?,
+            Place::Loop(folder) => folder.begin(&sample.stream, date, self.format)?,
         };
 
-        let writer = MatroskaWriter::begin(file, &title)?;
+        let writer = self.format.begin(file, &title)?;
         self.recording.files += 1;
         Ok(self.open.insert(OpenFile {
             writer,
             size,
             clock: CaptureClock::begin(sample),
+            next: 0,
             began: sample.at,
             settled: sample.at,
         }))
@@ -128,7 +208,7 @@ impl MatroskaFiles {
     }
 }
 
-impl Sink for MatroskaFiles {
+impl Sink for FilmFiles {
     fn take(&mut self, sample: &Sample) -> io::Result<()> {
         if self.paused.is_some_and(|until| sample.at < until) {
             self.recording.dropped += 1;
@@ -173,48 +253,6 @@ impl Place {
                 folder.ends(sample.at.saturating_since(open.began), open.writer.bytes())
             }
         }
-    }
-}
-
-/// Gives each frame the time of its capture since the first of its file.
-#[derive(Debug)]
-struct CaptureClock {
-    epoch: u64,
-    /// The source's clock at the file's begin.
-    origin_ns: i128,
-    /// The tick after the last frame's.
-    next: u64,
-    /// When the last frame was shown.
-    shown: Time,
-}
-
-impl CaptureClock {
-    fn begin(sample: &Sample) -> Self {
-        Self {
-            epoch: sample.id.epoch,
-            origin_ns: i128::from(sample.captured_ns),
-            next: 0,
-            shown: sample.at,
-        }
-    }
-
-    /// The time of the next frame in ticks, later than that of the one before, whatever clocks do; and how much later.
-    fn place(&mut self, sample: &Sample) -> (u64, u64) {
-        let tick_ns = TICK.as_nanos() as i128;
-        let captured_ns = i128::from(sample.captured_ns);
-        // The clock of another run of the source: it goes on when its first frame is shown.
-        if self.epoch != sample.id.epoch {
-            let since = sample.at.saturating_since(self.shown).as_nanos() as i128;
-            self.epoch = sample.id.epoch;
-            self.origin_ns = captured_ns - i128::from(self.next) * tick_ns - since;
-        }
-
-        let ticks = (captured_ns - self.origin_ns) / tick_ns;
-        let ticks = u64::try_from(ticks).unwrap_or(0).max(self.next);
-        let later = ticks + 1 - self.next;
-        self.next = ticks + 1;
-        self.shown = sample.at;
-        (ticks, later)
     }
 }
 

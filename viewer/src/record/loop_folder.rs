@@ -8,11 +8,10 @@ use std::time::{Duration, SystemTime};
 
 use fanlight_proto::message::StreamName;
 
+use super::film_files::FilmFormat;
+
 /// A file is at most this part of what the folder may hold, so that what is kept varies little.
 const PARTS: u64 = 8;
-
-/// What the names of recordings end with.
-const SUFFIX: &str = ".mkv";
 
 /// The folder.
 #[derive(Debug)]
@@ -50,11 +49,16 @@ impl LoopFolder {
     }
 
     /// Creates the next file, named by its stream and by when it begins. What runs before have left counts too.
-    pub(super) fn begin(&mut self, stream: &StreamName, date: SystemTime) -> io::Result<File> {
+    pub(super) fn begin(
+        &mut self,
+        stream: &StreamName,
+        date: SystemTime,
+        format: FilmFormat,
+    ) -> io::Result<File> {
         fs::create_dir_all(&self.path)?;
         self.ended = files_of(&self.path, stream)?;
         self.make_room(0);
-        let path = self.path.join(name(stream, date));
+        let path = self.path.join(name(stream, date, format));
         let file = File::create(&path)?;
         self.current = Some(path);
         Ok(file)
@@ -112,19 +116,19 @@ fn files_of(folder: &Path, stream: &StreamName) -> io::Result<VecDeque<(PathBuf,
 }
 
 /// `hall-20261130T105605.123Z.mkv`: by name is by age.
-fn name(stream: &StreamName, date: SystemTime) -> String {
+fn name(stream: &StreamName, date: SystemTime, format: FilmFormat) -> String {
     let date = humantime::format_rfc3339_millis(date).to_string();
-    format!("{stream}-{}{SUFFIX}", date.replace(['-', ':'], ""))
+    format!("{stream}-{}.{format}", date.replace(['-', ':'], ""))
 }
 
-/// Whether a file has a name that [`name`] gives to this stream, not to one whose name begins alike.
+/// Whether a file has a name that [`name`] gives to this stream, in any format, not to one whose name begins alike.
 fn is_of(file: &str, stream: &StreamName) -> bool {
-    let date = file
-        .strip_prefix(&format!("{stream}-"))
-        .and_then(|rest| rest.strip_suffix(SUFFIX));
-    date.is_some_and(|date| {
+    let rest = file.strip_prefix(&format!("{stream}-"));
+    let named = rest.and_then(|rest| rest.rsplit_once('.'));
+    named.is_some_and(|(date, suffix)| {
         let shape = |byte: u8| if byte.is_ascii_digit() { b'0' } else { byte };
-        date.bytes().map(shape).eq(*b"00000000T000000.000Z")
+        FilmFormat::of_suffix(suffix).is_some()
+            && date.bytes().map(shape).eq(*b"00000000T000000.000Z")
     })
 }
 
@@ -148,29 +152,27 @@ mod tests {
         }
 
         let second = |second| SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+        // A run before may have had another format.
+        let format = |n: u64| [FilmFormat::Mkv, FilmFormat::Mp4][(n % 2) as usize];
+        let hall = |n| name(&stream("hall"), second(n), format(n));
         for n in 0..4 {
-            fs::write(
-                folder.path().join(name(&stream("hall"), second(n))),
-                [0; 30],
-            )
-            .unwrap();
+            fs::write(folder.path().join(hall(n)), [0; 30]).unwrap();
         }
 
         let mut files = LoopFolder::new(folder.path().into(), 100, Duration::MAX);
-        let mut file = files.begin(&stream("hall"), second(9)).unwrap();
+        let mut file = files.begin(&stream("hall"), second(9), format(9)).unwrap();
         file.write_all(&[0; 45]).unwrap();
-        let left = |n| {
-            folder
-                .path()
-                .join(name(&stream("hall"), second(n)))
-                .exists()
-        };
+        let left = |n| folder.path().join(hall(n)).exists();
         assert_eq!([0, 1, 2, 3, 9].map(left), [false, true, true, true, true]);
 
         files.make_room(45);
         assert_eq!([1, 2, 3, 9].map(left), [false, false, true, true]);
         files.end(45);
-        drop(files.begin(&stream("hall"), second(10)).unwrap());
+        drop(
+            files
+                .begin(&stream("hall"), second(10), format(10))
+                .unwrap(),
+        );
         files.make_room(90);
         assert_eq!([3, 9, 10].map(left), [false, false, true]);
         assert!(other.exists() && note.exists());

@@ -9,11 +9,9 @@ use std::io;
 use std::time::{Duration, SystemTime};
 
 use super::append_file::AppendFile;
+use super::film_files::{FilmWriter, TICK, Title};
 
-/// What times are counted in. A cluster's frames are at most 32767 of it after its begin: 3.2 s.
-pub(super) const TICK: Duration = Duration::from_micros(100);
-
-/// A new cluster begins after so many ticks.
+/// A new cluster begins after so many ticks. Its frames are at most 32767 of them after its begin.
 const CLUSTER_TICKS: u64 = 10_000;
 
 /// Most clusters of a file: twelve days. Their index is in memory until the file is closed: 16 MiB.
@@ -30,17 +28,6 @@ const CUES: u32 = 0x1C53_BB6B;
 
 /// Bytes of an identifier of four bytes and of a length.
 const HEAD: u64 = 12;
-
-/// What is said of a file at its begin.
-#[derive(Clone, Debug)]
-pub(super) struct Title {
-    /// Columns and rows.
-    pub(super) size: (u32, u32),
-    /// The stream.
-    pub(super) name: String,
-    /// When its first frame was shown.
-    pub(super) date: SystemTime,
-}
 
 /// A file that is being written.
 #[derive(Debug)]
@@ -97,51 +84,6 @@ impl MatroskaWriter {
         })
     }
 
-    /// Its length in bytes.
-    pub(super) const fn bytes(&self) -> u64 {
-        self.file.end
-    }
-
-    /// Whether it takes no more frames.
-    pub(super) const fn is_full(&self) -> bool {
-        self.clusters.len() == MAX_CLUSTERS
-    }
-
-    /// Appends a frame, byte for byte, at `ticks`, which are more than those of the frame before.
-    ///
-    /// # Errors
-    /// When it cannot be written; then nothing of it is in the file.
-    pub(super) fn frame(&mut self, ticks: u64, jpeg: &[u8]) -> io::Result<()> {
-        let begun = self.clusters.last().map(|(begun, _)| *begun);
-        let begun = match begun.filter(|begun| ticks - begun < CLUSTER_TICKS) {
-            Some(begun) => begun,
-            None => self.begin_cluster(ticks)?,
-        };
-
-        let mut head = vec![0xA3];
-        head.extend(length(4 + jpeg.len() as u64));
-        // The track's number, the time in the cluster, and that nothing else is needed to show it.
-        let [high, low] = ((ticks - begun) as u16).to_be_bytes();
-        head.extend([0x81, high, low, 0x80]);
-        self.file.append(&[&head, jpeg])?;
-        self.last = ticks;
-        Ok(())
-    }
-
-    /// Says how long it is so far.
-    pub(super) fn settle(&self) -> io::Result<()> {
-        self.file.replace(&duration(self.last), self.duration_at)
-    }
-
-    /// Appends the index and closes the file. It can be played without it, too, if there is no room for one.
-    pub(super) fn close(mut self) -> io::Result<()> {
-        self.end_cluster()?;
-        self.settle()?;
-        let at = self.file.end - self.body;
-        self.file.append(&[&self.index()])?;
-        self.file.replace(&seek_head(at), self.body)
-    }
-
     fn begin_cluster(&mut self, ticks: u64) -> io::Result<u64> {
         self.end_cluster()?;
         let at = self.file.end;
@@ -169,6 +111,46 @@ impl MatroskaWriter {
         };
         let points: Vec<_> = self.clusters.iter().map(point).collect();
         element(CUES, &points)
+    }
+}
+
+impl FilmWriter for MatroskaWriter {
+    fn bytes(&self) -> u64 {
+        self.file.end
+    }
+
+    fn is_full(&self) -> bool {
+        self.clusters.len() == MAX_CLUSTERS
+    }
+
+    fn frame(&mut self, ticks: u64, jpeg: &[u8]) -> io::Result<()> {
+        let begun = self.clusters.last().map(|(begun, _)| *begun);
+        let begun = match begun.filter(|begun| ticks - begun < CLUSTER_TICKS) {
+            Some(begun) => begun,
+            None => self.begin_cluster(ticks)?,
+        };
+
+        let mut head = vec![0xA3];
+        head.extend(length(4 + jpeg.len() as u64));
+        // The track's number, the time in the cluster, and that nothing else is needed to show it.
+        let [high, low] = ((ticks - begun) as u16).to_be_bytes();
+        head.extend([0x81, high, low, 0x80]);
+        self.file.append(&[&head, jpeg])?;
+        self.last = ticks;
+        Ok(())
+    }
+
+    fn settle(&self) -> io::Result<()> {
+        self.file.replace(&duration(self.last), self.duration_at)
+    }
+
+    /// Appends the index.
+    fn close(mut self: Box<Self>) -> io::Result<()> {
+        self.end_cluster()?;
+        self.settle()?;
+        let at = self.file.end - self.body;
+        self.file.append(&[&self.index()])?;
+        self.file.replace(&seek_head(at), self.body)
     }
 }
 

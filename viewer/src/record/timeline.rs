@@ -1,8 +1,7 @@
 //! Places frames on the timeline of a file of constant rate.
 
-use fanlight_proto::clock::Time;
-
 use super::Sample;
+use super::capture_clock::CaptureClock;
 
 /// Moments on end that may pass without a frame in one file: half a day of a source that is gone, at 25 a second.
 pub(super) const MAX_GAP: u64 = 1 << 20;
@@ -23,16 +22,8 @@ pub(super) struct Timeline {
     interval_ns: u64,
     /// The moment after the last frame's.
     next: u64,
-    /// The source's clock at moment 0, and which run of the source it is of.
-    origin: Option<Origin>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Origin {
-    epoch: u64,
-    captured_ns: i128,
-    /// When the last frame was shown, and which moment it got.
-    last: (Time, u64),
+    /// Of the film, once it has begun.
+    clock: Option<CaptureClock>,
 }
 
 impl Timeline {
@@ -41,20 +32,16 @@ impl Timeline {
         Self {
             interval_ns: interval_ns(rate_millihertz),
             next: 0,
-            origin: None,
+            clock: None,
         }
     }
 
     /// Places the next frame, and remembers that.
     pub(super) fn place(&mut self, sample: &Sample) -> Place {
-        let captured = i128::from(sample.captured_ns);
-        let origin = match self.origin {
-            Some(origin) if origin.epoch == sample.id.epoch => origin,
-            former => self.begin(former, sample),
-        };
-
+        let begin = || CaptureClock::begin(sample);
+        let time = self.clock.get_or_insert_with(begin).time_ns(sample);
         let interval = i128::from(self.interval_ns);
-        let ahead = captured - origin.captured_ns - i128::from(self.next) * interval;
+        let ahead = time - i128::from(self.next) * interval;
         if ahead <= -interval {
             return Place::Early;
         }
@@ -66,30 +53,8 @@ impl Timeline {
         };
 
         let gap = u64::try_from(gap).unwrap_or(MAX_GAP).min(MAX_GAP);
-        let moment = self.next + gap;
-        self.next = moment + 1;
-        self.origin = Some(Origin {
-            last: (sample.at, moment),
-            ..origin
-        });
-
+        self.next += gap + 1;
         Place::After(gap)
-    }
-
-    /// The clock of another run of the source: it goes on when its first frame is shown.
-    fn begin(&mut self, former: Option<Origin>, sample: &Sample) -> Origin {
-        let moment_ns = former.map_or(0, |former| {
-            let (at, moment) = former.last;
-            i128::from(moment) * i128::from(self.interval_ns)
-                + sample.at.saturating_since(at).as_nanos() as i128
-        });
-
-        let captured_ns = i128::from(sample.captured_ns) - moment_ns;
-        Origin {
-            epoch: sample.id.epoch,
-            captured_ns,
-            last: (sample.at, self.next),
-        }
     }
 }
 
@@ -151,6 +116,7 @@ mod tests {
     use std::time::Duration;
 
     use bytes::Bytes;
+    use fanlight_proto::clock::Time;
     use fanlight_proto::message::FrameId;
 
     use super::*;
