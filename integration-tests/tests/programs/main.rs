@@ -43,6 +43,7 @@ mod tampering;
 mod tcp;
 mod topology;
 mod tracker;
+mod two_decoders;
 mod verification;
 mod webrtc;
 mod zmtp;

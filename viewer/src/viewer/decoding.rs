@@ -1,16 +1,19 @@
-//! The decoder's thread: turns complete frames into pictures, and has link states told by cards.
+//! The decoders' threads: turn complete frames into pictures, and have link states told by cards. A second thread takes the
+//! frames that come while the first is at work (decision 131).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use fanlight_daemon::clock;
 use fanlight_daemon::rate_limit::LogLimiter;
+use fanlight_proto::clock::Time;
 use fanlight_proto::frame_barcode::FrameBarcode;
 use fanlight_proto::message::{
     CheckedFrame, FrameError, FrameHeader, FrameId, NotShown, StreamName, parse_frame, truth,
 };
+use parking_lot::Mutex;
 
-use super::frame_slot::{FrameSlot, Work};
+use super::frame_slot::{FrameSlot, Work, Worker};
 use super::link_card;
 use crate::decode::{DecodeError, Decoder};
 use crate::engine::ReceivedFrame;
@@ -57,101 +60,138 @@ impl RejectedFrame {
     }
 }
 
-/// Works until the hand-over is closed and empty.
-pub(super) fn run(
-    frame_slot: &Arc<FrameSlot>,
-    scenes: &SceneSlot,
-    counters: &Counters,
-    options: &DecodeOptions,
-) {
-    let mut decoder = Decoder::with_max_side(options.max_side);
-    let mut refused = LogLimiter::new();
-    let mut dark_since = Some(clock::now());
+/// What the threads of one stream share.
+pub(super) struct Decoding {
+    pub(super) frame_slot: Arc<FrameSlot>,
+    pub(super) scenes: Arc<SceneSlot>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) options: DecodeOptions,
+    pub(super) told: Mutex<Told>,
+}
 
-    while let Some(work) = frame_slot.take() {
-        let scene = match work {
-            Work::LinkState(link_state) => {
-                let since = *dark_since.get_or_insert_with(clock::now);
-                Scene::Message(link_card::card(&link_state, &options.relay, since))
-            }
-            Work::Frame(arrived) => {
-                let id = arrived.whole.id;
-                match shown(arrived, &mut decoder, frame_slot, scenes, counters, options) {
-                    Ok(shown) => {
-                        dark_since = None;
-                        Scene::Picture(shown)
-                    }
-                    Err(error) => {
-                        counters.on_rejected(error.not_shown());
-                        if let Some(count) = refused.note(clock::now()) {
-                            tracing::warn!(count, frame = %id, "a frame is not shown: {error}");
-                        }
-                        continue;
-                    }
-                }
-            }
-        };
+/// What has been told of the stream.
+pub(super) struct Told {
+    /// The number of the newest work of which something is shown.
+    newest: u64,
+    /// Since when there is no picture.
+    dark_since: Option<Time>,
+    refused: LogLimiter,
+}
 
-        if scenes.publish(scene).is_some() {
-            counters.on_superseded();
+impl Default for Told {
+    fn default() -> Self {
+        Self {
+            newest: 0,
+            dark_since: Some(clock::now()),
+            refused: LogLimiter::new(),
         }
     }
 }
 
-fn shown(
-    arrived: ReceivedFrame,
-    decoder: &mut Decoder,
-    frame_slot: &Arc<FrameSlot>,
-    scenes: &SceneSlot,
-    counters: &Counters,
-    options: &DecodeOptions,
-) -> Result<Shown, RejectedFrame> {
-    let body = frame_slot.share(arrived.whole.body);
-    let frame = parse_frame(&arrived.topic, body, options.max_frame_bytes)?;
-    if frame.id != arrived.whole.id {
-        return Err(RejectedFrame::Identity(frame.id));
+impl Decoding {
+    /// Works until the hand-over is closed and empty.
+    pub(super) fn run(&self, worker: Worker) {
+        let mut decoder = Decoder::with_max_side(self.options.max_side);
+        while let Some((number, work)) = self.frame_slot.take(worker) {
+            match work {
+                Work::LinkState(link_state) => {
+                    let mut told = self.told.lock();
+                    let since = *told.dark_since.get_or_insert_with(clock::now);
+                    let card = link_card::card(&link_state, &self.options.relay, since);
+                    self.publish(&mut told, number, Scene::Message(card));
+                }
+                Work::Frame(arrived) => {
+                    let id = arrived.whole.id;
+                    let shown = self.shown(arrived, &mut decoder);
+                    let mut told = self.told.lock();
+                    match shown {
+                        Ok(shown) => self.publish(&mut told, number, Scene::Picture(shown)),
+                        Err(error) => self.refuse(&mut told, id, &error),
+                    }
+                }
+            }
+        }
     }
 
-    let mut picture = scenes.spare();
-    let began = clock::now();
+    /// Shows what is newer than all that has been shown.
+    fn publish(&self, told: &mut Told, number: u64, scene: Scene) {
+        if number < told.newest {
+            self.counters.on_superseded();
+            self.scenes.recycle(scene);
+            return;
+        }
 
-    if let Err(error) = decoder.decode_for(&frame.jpeg, scenes.target(), &mut picture) {
-        scenes.give_back(picture);
-        return Err(error.into());
+        told.newest = number;
+        if matches!(scene, Scene::Picture(_)) {
+            told.dark_since = None;
+        }
+        if self.scenes.publish(scene).is_some() {
+            self.counters.on_superseded();
+        }
     }
 
-    let decoded = clock::now();
-    let CheckedFrame {
-        stream,
-        id,
-        header,
-        jpeg,
-    } = frame;
+    fn refuse(&self, told: &mut Told, frame: FrameId, error: &RejectedFrame) {
+        self.counters.on_rejected(error.not_shown());
+        if let Some(count) = told.refused.note(clock::now()) {
+            tracing::warn!(count, %frame, "a frame is not shown: {error}");
+        }
+    }
 
-    counters.on_decoded(FrameInfo {
-        stream: stream.clone(),
-        id,
-        captured_ns: header.captured_ns,
-        wall_offset_ns: header.wall_offset_ns,
-        clock_id: header.clock_id,
-        rate_millihertz: header.rate_millihertz,
-        prepared: Duration::from_micros(header.prepared_us.into()),
-        arrived: arrived.arrived,
-        decoded,
-        decoding: decoded.saturating_since(began),
-        bytes: jpeg.len(),
-        canary: canary(&header, &stream),
-        traced: options.traced.then(|| trace_info(&header, &jpeg, &picture)),
-        jpeg: options.kept.then(|| jpeg.clone()),
-    });
+    fn shown(&self, arrived: ReceivedFrame, decoder: &mut Decoder) -> Result<Shown, RejectedFrame> {
+        let Self {
+            frame_slot,
+            scenes,
+            counters,
+            options,
+            ..
+        } = self;
+        let body = frame_slot.share(arrived.whole.body);
+        let frame = parse_frame(&arrived.topic, body, options.max_frame_bytes)?;
+        if frame.id != arrived.whole.id {
+            return Err(RejectedFrame::Identity(frame.id));
+        }
 
-    Ok(Shown {
-        stream,
-        id,
-        picture,
-        rate_millihertz: header.rate_millihertz,
-        jpeg,
-    })
+        let mut picture = scenes.spare();
+        let began = clock::now();
+
+        if let Err(error) = decoder.decode_for(&frame.jpeg, scenes.target(), &mut picture) {
+            scenes.give_back(picture);
+            return Err(error.into());
+        }
+
+        let decoded = clock::now();
+        let CheckedFrame {
+            stream,
+            id,
+            header,
+            jpeg,
+        } = frame;
+
+        counters.on_decoded(FrameInfo {
+            stream: stream.clone(),
+            id,
+            captured_ns: header.captured_ns,
+            wall_offset_ns: header.wall_offset_ns,
+            clock_id: header.clock_id,
+            rate_millihertz: header.rate_millihertz,
+            prepared: Duration::from_micros(header.prepared_us.into()),
+            arrived: arrived.arrived,
+            decoded,
+            decoding: decoded.saturating_since(began),
+            bytes: jpeg.len(),
+            canary: canary(&header, &stream),
+            traced: options.traced.then(|| trace_info(&header, &jpeg, &picture)),
+            jpeg: options.kept.then(|| jpeg.clone()),
+        });
+
+        Ok(Shown {
+            stream,
+            id,
+            picture,
+            rate_millihertz: header.rate_millihertz,
+            jpeg,
+        })
+    }
 }
 
 fn trace_info(header: &FrameHeader, jpeg: &[u8], picture: &Picture) -> TraceInfo {

@@ -1,4 +1,4 @@
-//! A slot from the socket thread to the decoder's: the newest frame and the newest link state, in the order they came.
+//! A slot from the socket thread to those that decode: the newest frame and the newest link state, in the order they came.
 //! Memory of frames goes back the other way.
 
 use std::sync::Arc;
@@ -13,11 +13,16 @@ use crate::engine::{LinkState, ReceivedFrame};
 #[derive(Debug, Default)]
 pub(super) struct FrameSlot {
     state: Mutex<State>,
-    changed: Condvar,
+    /// Each wakes one thread.
+    for_first: Condvar,
+    for_second: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    /// How often something was taken, and whether the first thread works on what it took.
+    taken: u64,
+    first_is_busy: bool,
     frame: Option<ReceivedFrame>,
     link_state: Option<LinkState>,
     frame_came_first: bool,
@@ -26,7 +31,14 @@ struct State {
     spare: Vec<Vec<u8>>,
 }
 
-/// What the decoder's thread is to do next.
+/// A thread that decodes. The second has work only while the first has more than it can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Worker {
+    First,
+    Second,
+}
+
+/// What a thread is to do next.
 #[derive(Debug)]
 pub(super) enum Work {
     Frame(ReceivedFrame),
@@ -39,7 +51,7 @@ impl FrameSlot {
         let mut state = self.state.lock();
         let former = state.frame.replace(frame);
         state.frame_came_first = false;
-        self.changed.notify_one();
+        self.wake(&state);
         former.map(|former| state.keep(former.whole.body)).is_some()
     }
 
@@ -47,24 +59,43 @@ impl FrameSlot {
         let mut state = self.state.lock();
         state.link_state = Some(link_state);
         state.frame_came_first = state.frame.is_some();
-        self.changed.notify_one();
+        self.wake(&state);
     }
 
     /// Ends all waits. What is in the slot can still be taken.
     pub(super) fn close(&self) {
         self.state.lock().closed = true;
-        self.changed.notify_one();
+        self.for_first.notify_one();
+        self.for_second.notify_one();
     }
 
-    /// Blocks the thread until there is work; `None` once the slot is closed and empty.
-    pub(super) fn take(&self) -> Option<Work> {
+    /// Blocks the thread until there is work for it, which is numbered in the order in which it came; `None` once the slot is
+    /// closed and empty.
+    pub(super) fn take(&self, worker: Worker) -> Option<(u64, Work)> {
         let mut state = self.state.lock();
-        self.changed.wait_while(&mut state, State::is_idle);
+        let work = match worker {
+            Worker::First => {
+                state.first_is_busy = false;
+                self.for_first.wait_while(&mut state, State::is_idle);
+                state.first_is_busy = true;
+                state.take_oldest()
+            }
+            Worker::Second => {
+                self.for_second
+                    .wait_while(&mut state, |state| !state.closed && !state.has_too_much());
+                state.has_too_much().then(|| state.take_frame()).flatten()
+            }
+        };
 
-        if state.frame_came_first {
-            state.take_frame().or_else(|| state.take_link_state())
+        state.taken += 1;
+        work.map(|work| (state.taken, work))
+    }
+
+    fn wake(&self, state: &State) {
+        if state.first_is_busy {
+            self.for_second.notify_one();
         } else {
-            state.take_link_state().or_else(|| state.take_frame())
+            self.for_first.notify_one();
         }
     }
 
@@ -85,6 +116,20 @@ impl FrameSlot {
 impl State {
     fn is_idle(&mut self) -> bool {
         self.frame.is_none() && self.link_state.is_none() && !self.closed
+    }
+
+    /// Whether a frame is next, and the first thread is at work.
+    fn has_too_much(&self) -> bool {
+        let is_next = self.link_state.is_none() || self.frame_came_first;
+        self.first_is_busy && self.frame.is_some() && is_next
+    }
+
+    fn take_oldest(&mut self) -> Option<Work> {
+        if self.frame_came_first {
+            self.take_frame().or_else(|| self.take_link_state())
+        } else {
+            self.take_link_state().or_else(|| self.take_frame())
+        }
     }
 
     fn take_frame(&mut self) -> Option<Work> {
@@ -145,9 +190,13 @@ mod tests {
     }
 
     fn taken(frame_slot: &FrameSlot) -> String {
-        match frame_slot.take() {
-            Some(Work::Frame(frame)) => frame.whole.id.number.to_string(),
-            Some(Work::LinkState(link_state)) => link_state.word().to_owned(),
+        named(frame_slot.take(Worker::First))
+    }
+
+    fn named(work: Option<(u64, Work)>) -> String {
+        match work {
+            Some((_, Work::Frame(frame))) => frame.whole.id.number.to_string(),
+            Some((_, Work::LinkState(link_state))) => link_state.word().to_owned(),
             None => "end".to_owned(),
         }
     }
@@ -170,6 +219,38 @@ mod tests {
         frame_slot.put_frame(frame(4));
         frame_slot.close();
         assert_eq!([taken(&frame_slot), taken(&frame_slot)], ["4", "end"]);
+    }
+
+    #[test]
+    fn a_second_thread_takes_the_frame_that_comes_while_the_first_is_at_work() {
+        let slot = Arc::new(FrameSlot::default());
+        slot.put_frame(frame(1));
+        let (first, _) = slot.take(Worker::First).unwrap();
+        let second = {
+            let slot = Arc::clone(&slot);
+            std::thread::spawn(move || {
+                let works = std::iter::from_fn(|| slot.take(Worker::Second));
+                works
+                    .map(|work| (work.0, named(Some(work))))
+                    .collect::<Vec<_>>()
+            })
+        };
+
+        // Whether it waits for the frame already or not.
+        slot.put_frame(frame(2));
+        while slot.state.lock().frame.is_some() {
+            std::thread::yield_now();
+        }
+        slot.put_link_state(LinkState::NoFrames);
+        slot.put_frame(frame(3));
+        let next = [taken(&slot), taken(&slot)];
+        slot.close();
+        assert_eq!(
+            next,
+            ["no-frames", "3"],
+            "a frame does not pass what came before it"
+        );
+        assert_eq!(second.join().unwrap(), [(first + 1, "2".to_owned())]);
     }
 
     #[test]

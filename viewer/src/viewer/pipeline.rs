@@ -7,12 +7,13 @@ use std::thread::{self, JoinHandle};
 
 use anyhow::{Context as _, bail};
 use fanlight_daemon::{Shutdown, clock};
+use parking_lot::Mutex;
 
 use super::canary::{self, Canary};
-use super::decoding::{self, DecodeOptions};
+use super::decoding::{DecodeOptions, Decoding, Told};
 use super::director::Teller;
 use super::feed::Common;
-use super::frame_slot::FrameSlot;
+use super::frame_slot::{FrameSlot, Worker};
 use super::link_card;
 use super::presenter::Presenter;
 use super::receiver::Receiver;
@@ -22,7 +23,6 @@ use super::verdict_trace::VerdictTrace;
 use crate::config::{self, Config};
 use crate::engine::{Engine, EngineConfig, LinkState};
 use crate::scene::{Scene, SceneSlot};
-use crate::stats::Counters;
 use crate::udp::{Route, drive};
 
 /// Ends the threads of one stream, and the viewer with them unless the stream is no longer to be shown.
@@ -104,7 +104,17 @@ impl Pipeline {
             max_frame_bytes: config.max_frame_bytes,
             max_side: config.max_side,
         };
-        let decoding = decode(&frame_slot, &scenes, &counters, options, &ending)?;
+        let decoding = Arc::new(Decoding {
+            frame_slot: Arc::clone(&frame_slot),
+            scenes: Arc::clone(&scenes),
+            counters: Arc::clone(&counters),
+            options,
+            told: Mutex::new(Told::default()),
+        });
+        let decoders = [
+            decode(&decoding, Worker::First, &ending)?,
+            decode(&decoding, Worker::Second, &ending)?,
+        ];
         let timekeeper = {
             let scenes = Arc::clone(&scenes);
             let mut timer = Timekeeper::new(extra, config, route.name());
@@ -116,7 +126,7 @@ impl Pipeline {
                 // In the order in which frames pass them, so that a frame on its way is still shown.
                 let received = joined(receiving);
                 frame_slot.close();
-                let decoded = joined(decoding);
+                let decoded = decoders.map(joined).into_iter().collect();
                 scenes.close();
                 received.and(decoded)
             })?
@@ -172,19 +182,15 @@ fn receive(
     })
 }
 
-/// Starts the decoder's thread.
+/// Starts a thread that decodes.
 fn decode(
-    frame_slot: &Arc<FrameSlot>,
-    scenes: &Arc<SceneSlot>,
-    counters: &Arc<Counters>,
-    options: DecodeOptions,
+    decoding: &Arc<Decoding>,
+    worker: Worker,
     ending: &Ending,
 ) -> anyhow::Result<JoinHandle<anyhow::Result<()>>> {
-    let frame_slot = Arc::clone(frame_slot);
-    let scenes = Arc::clone(scenes);
-    let counters = Arc::clone(counters);
+    let decoding = Arc::clone(decoding);
     spawn("decode", ending, move || {
-        decoding::run(&frame_slot, &scenes, &counters, &options);
+        decoding.run(worker);
         Ok(())
     })
 }
