@@ -20,6 +20,7 @@ mod mini_relay;
 pub mod overlay;
 pub mod picture;
 pub mod readings;
+mod ready;
 pub mod record;
 pub mod relay_keys;
 pub mod scene;

@@ -13,6 +13,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::marker::Marker;
 use crate::picture::Picture;
 use crate::readings::Readings;
+use crate::ready::Ready;
 
 /// Pictures kept for reuse: one being decoded, one in the slot, one on the screen, and one to spare.
 const MAX_SPARE: usize = 4;
@@ -71,6 +72,8 @@ struct State {
     spare: Vec<Picture>,
     closed: bool,
     waker: Option<Box<dyn Fn() + Send>>,
+    /// For the thread that the waker wakes.
+    ready: Ready,
 }
 
 impl SceneSlot {
@@ -196,6 +199,16 @@ impl SceneSlot {
         self.state.lock().target = target;
     }
 
+    /// The thread that was woken has come, whatever it takes.
+    pub(crate) fn answer(&self) {
+        self.state.lock().ready.take();
+    }
+
+    /// Whether the thread that was woken does not come any more.
+    pub(crate) fn is_stuck(&self, now: Time) -> bool {
+        self.state.lock().ready.is_stuck(now)
+    }
+
     /// Has `waker` called when a scene arrives in the empty slot and at the end. It must not call the scene slot.
     pub(crate) fn set_waker(&self, waker: impl Fn() + Send + 'static) {
         let mut state = self.state.lock();
@@ -217,8 +230,9 @@ impl State {
         self.scene.is_none() && !self.closed
     }
 
-    fn wake(&self) {
+    fn wake(&mut self) {
         if let Some(waker) = &self.waker {
+            self.ready.put();
             waker();
         }
     }

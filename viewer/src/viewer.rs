@@ -28,6 +28,7 @@ mod tests;
 mod timekeeper;
 mod tracking;
 mod verdict_trace;
+mod watchdog;
 
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;

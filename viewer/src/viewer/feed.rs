@@ -14,6 +14,7 @@ use super::pipeline::{Ending, Pipeline, joined, spawn};
 use super::presenter::Presenter;
 use super::streams::Streams;
 use super::tracking;
+use super::watchdog::Watchdog;
 use crate::config::{self, Config, Extra};
 use crate::cover::CoverSlot;
 use crate::overlay::Panel;
@@ -28,6 +29,7 @@ pub(super) struct Common {
     pub(super) extra: Extra,
     pub(super) route: Route,
     pub(super) context: Context,
+    pub(super) watchdog: Arc<Watchdog>,
     /// See `Detections` in control.proto.
     pub(super) screen: u64,
     pub(super) journal: Option<Arc<Journal>>,
@@ -132,6 +134,7 @@ impl Feeds {
             extra: extra.clone(),
             route: route.clone(),
             context: context.clone(),
+            watchdog: Watchdog::new(context.notify.clone()),
             screen: clock::random_u64().max(1),
             director,
         };

@@ -4,10 +4,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use fanlight_proto::clock::Time;
 use fanlight_proto::limits::MAX_OPEN_FRAMES;
 use parking_lot::{Condvar, Mutex};
 
 use crate::engine::{LinkState, ReceivedFrame};
+use crate::ready::Ready;
 
 /// One slot for each; newest wins.
 #[derive(Debug, Default)]
@@ -23,6 +25,7 @@ struct State {
     /// How often something was taken, and whether the first thread works on what it took.
     taken: u64,
     first_is_busy: bool,
+    ready: Ready,
     frame: Option<ReceivedFrame>,
     link_state: Option<LinkState>,
     frame_came_first: bool,
@@ -51,7 +54,7 @@ impl FrameSlot {
         let mut state = self.state.lock();
         let former = state.frame.replace(frame);
         state.frame_came_first = false;
-        self.wake(&state);
+        self.wake(&mut state);
         former.map(|former| state.keep(former.whole.body)).is_some()
     }
 
@@ -59,7 +62,7 @@ impl FrameSlot {
         let mut state = self.state.lock();
         state.link_state = Some(link_state);
         state.frame_came_first = state.frame.is_some();
-        self.wake(&state);
+        self.wake(&mut state);
     }
 
     /// Ends all waits. What is in the slot can still be taken.
@@ -87,11 +90,20 @@ impl FrameSlot {
             }
         };
 
+        if state.frame.is_none() && state.link_state.is_none() {
+            state.ready.take();
+        }
         state.taken += 1;
         work.map(|work| (state.taken, work))
     }
 
-    fn wake(&self, state: &State) {
+    /// Whether what lies here is not taken any more.
+    pub(super) fn is_stuck(&self, now: Time) -> bool {
+        self.state.lock().ready.is_stuck(now)
+    }
+
+    fn wake(&self, state: &mut State) {
+        state.ready.put();
         if state.first_is_busy {
             self.for_second.notify_one();
         } else {
@@ -167,7 +179,6 @@ impl Drop for SharedBody {
 
 #[cfg(test)]
 mod tests {
-    use fanlight_proto::clock::Time;
     use fanlight_proto::message::FrameId;
     use fanlight_proto::reassembly::CompleteFrame;
 

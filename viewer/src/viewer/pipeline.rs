@@ -95,7 +95,13 @@ impl Pipeline {
         let engine_config = config::engine(config, route)?;
         let choice = Arc::new(StreamChoice::default());
         let canary = watch_canary(config, route, &engine_config, presenter, *screen)?;
-        let receiver = receiver(config, common, at, presenter, (&frame_slot, &choice));
+        let receiver = receiver(
+            config,
+            common,
+            at,
+            presenter,
+            (&frame_slot, &scenes, &choice),
+        );
         let receiving = receive(route.clone(), engine_config, *screen, receiver, &ending)?;
         let options = DecodeOptions {
             traced: extra.trace.is_some() || config.journal.is_some(),
@@ -201,7 +207,7 @@ fn receiver(
     common: &Common,
     at: usize,
     presenter: &Presenter,
-    (frame_slot, choice): (&Arc<FrameSlot>, &Arc<StreamChoice>),
+    (frame_slot, scenes, choice): (&Arc<FrameSlot>, &Arc<SceneSlot>, &Arc<StreamChoice>),
 ) -> Receiver {
     let on_screen = presenter.on_screen();
     on_screen.set_place(at);
@@ -209,10 +215,11 @@ fn receiver(
     let teller = director.map(|director| Teller::new(Arc::clone(director), Arc::clone(on_screen)));
     let queue = config::trackers(config).map(|_| Arc::clone(presenter.detection_queue()));
 
+    let watchdog = &common.watchdog;
     Receiver::new(
         Arc::clone(frame_slot),
         Arc::clone(presenter.counters()),
-        common.context.notify.clone(),
+        watchdog.watch(Arc::clone(frame_slot), Arc::clone(scenes)),
         queue,
         VerdictTrace::new(presenter.trace()),
         Arc::clone(choice),

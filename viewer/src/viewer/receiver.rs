@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fanlight_daemon::clock;
 use fanlight_daemon::rate_limit::LogLimiter;
-use fanlight_daemon::{Notify, WatchdogFeeder, clock};
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::StreamName;
 
@@ -14,6 +14,7 @@ use super::director::Teller;
 use super::frame_slot::FrameSlot;
 use super::streams::StreamChoice;
 use super::verdict_trace::VerdictTrace;
+use super::watchdog::TileWatch;
 use crate::engine::{Engine, LinkState, Output, Transport};
 use crate::stats::Counters;
 use crate::udp::Sink;
@@ -25,14 +26,13 @@ const SUMMARY_INTERVAL: Duration = Duration::from_millis(100);
 pub(super) struct Receiver {
     pub(super) frame_slot: Arc<FrameSlot>,
     pub(super) counters: Arc<Counters>,
-    pub(super) notify: Notify,
     detection_queue: Option<Arc<DetectionQueue>>,
     verdicts: VerdictTrace,
     choice: Arc<StreamChoice>,
     teller: Option<Teller>,
     ready: bool,
     summary_due: Time,
-    watchdog: WatchdogFeeder,
+    watch: TileWatch,
     changes: LogLimiter,
 }
 
@@ -41,26 +41,24 @@ impl Receiver {
     pub(super) fn new(
         frame_slot: Arc<FrameSlot>,
         counters: Arc<Counters>,
-        notify: Notify,
+        watch: TileWatch,
         detection_queue: Option<Arc<DetectionQueue>>,
         verdicts: VerdictTrace,
         choice: Arc<StreamChoice>,
         teller: Option<Teller>,
     ) -> Self {
-        let watchdog = WatchdogFeeder::new(notify.clone());
         let changes = LogLimiter::new();
         let summary_due = Time::default();
         Self {
             frame_slot,
             counters,
-            notify,
             detection_queue,
             verdicts,
             choice,
             teller,
             ready: false,
             summary_due,
-            watchdog,
+            watch,
             changes,
         }
     }
@@ -96,7 +94,7 @@ impl Receiver {
     /// Reports the link state in force to the operator, once for `changes` changes.
     fn log_link_state(&self, changes: u64, link_state: &LinkState) {
         tracing::info!(link_state = link_state.word(), changes, "{link_state}");
-        self.notify.status(&link_state.to_string());
+        self.watch.notify().status(&link_state.to_string());
     }
 }
 
@@ -127,7 +125,7 @@ impl Sink for Receiver {
 
     fn turn(&mut self, now: Time, engine: &mut Engine) -> Option<Time> {
         if !std::mem::replace(&mut self.ready, true) {
-            self.notify.ready();
+            self.watch.notify().ready();
         }
 
         if let Some(chosen) = self.choice.take() {
@@ -173,7 +171,7 @@ impl Sink for Receiver {
 
         let teller = self.teller.as_mut();
         let telling_due = teller.and_then(|teller| teller.turn(now, engine));
-        [self.watchdog.turn(now), detections_due, telling_due]
+        [self.watch.turn(now), detections_due, telling_due]
             .into_iter()
             .flatten()
             .min()

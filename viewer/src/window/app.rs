@@ -401,6 +401,7 @@ impl ApplicationHandler<SceneWaits> for App<'_> {
     fn user_event(&mut self, event_loop: &ActiveEventLoop, _: SceneWaits) {
         let mut told = None;
         for (at, tile) in self.tiles.iter_mut() {
+            tile.scenes().answer();
             if tile.scenes().is_closed() {
                 event_loop.exit();
             }
