@@ -36,6 +36,7 @@ use crate::scene::{SceneSlot, Shown};
 use crate::view::View;
 
 mod app;
+mod awake;
 mod grid;
 mod history;
 mod monitor;
@@ -45,6 +46,7 @@ mod screen;
 mod snapshot;
 mod tile;
 mod tiles;
+mod x11;
 
 pub use grid::{Grid, GridError, MAX_TILES};
 pub use monitor::{Monitor, NoSuchMonitor};

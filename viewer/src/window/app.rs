@@ -34,10 +34,10 @@ const NOTE_LINGERS: Duration = Duration::from_secs(3);
 /// How long the screen says which it is: a person looks at the other screens meanwhile.
 const IDENTITY_LINGERS: Duration = Duration::from_secs(8);
 
-/// How long the desktop may take to bring the window to the screen before it is asked again.
-const OPENING_TAKES: Duration = Duration::from_millis(500);
+/// How often to see whether the window is on the screen that it shall be on: no event says that monitors have changed.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How often it is asked: after so long it has its reasons.
+/// How often the desktop is asked to bring the window to the screen: after so long it has its reasons.
 const MAX_OPENINGS: u32 = 20;
 
 /// How much a key or a notch of the wheel enlarges.
@@ -66,9 +66,10 @@ pub(super) struct App<'a> {
     /// Words on a tile, and until when.
     note: Option<(usize, String, Time)>,
     hide_cursor_at: Option<Time>,
-    /// When to see whether the window is on the screen, and how often that was done.
+    /// When to see where the window is, and whether it may still have to be brought to the screen, and how often it was asked for.
     look_at: Option<Time>,
-    looks: u32,
+    is_opening: bool,
+    openings: u32,
     failure: Option<WindowError>,
 }
 
@@ -94,7 +95,8 @@ impl<'a> App<'a> {
             note: None,
             hide_cursor_at: None,
             look_at: None,
-            looks: 0,
+            is_opening: true,
+            openings: 0,
             failure: None,
         };
         app.have_woken(slots);
@@ -136,12 +138,17 @@ impl<'a> App<'a> {
             self.tiles.on_drawn();
             let now = clock::now();
             let is_covered = self.cover.card.is_some();
+            let mut has_pictures = false;
             for (at, tile) in self.tiles.iter_mut() {
                 if let Some(id) = tile.take_fresh() {
                     self.handler.presented(at, id, now);
                 }
                 let shown = tile.shown().filter(|_| tile.is_visible() && !is_covered);
+                has_pictures |= shown.is_some();
                 self.handler.shows(at, shown, tile.is_moved_by_hand());
+            }
+            if let Some(screen) = &mut self.screen {
+                screen.keep_awake(has_pictures);
             }
         }
 
@@ -336,7 +343,7 @@ impl<'a> App<'a> {
     }
 
     /// Does what is due by the clock; returns when something is due next.
-    fn on_time(&mut self, now: Time) -> Option<Time> {
+    fn on_time(&mut self, event_loop: &ActiveEventLoop, now: Time) -> Option<Time> {
         if self.hide_cursor_at.is_some_and(|at| at <= now) {
             self.hide_cursor_at = None;
             if let Some(screen) = &self.screen {
@@ -355,7 +362,7 @@ impl<'a> App<'a> {
         }
 
         if self.look_at.is_some_and(|at| at <= now) {
-            self.look_for_the_window(now);
+            self.look_for_the_window(event_loop, now);
         }
 
         let until = self.note.as_ref().map(|(.., until)| *until);
@@ -370,11 +377,18 @@ impl<'a> App<'a> {
         .min()
     }
 
-    fn look_for_the_window(&mut self, now: Time) {
-        let missing = self.screen.as_ref().is_some_and(Screen::insist);
-        self.looks += 1;
-        self.look_at = (missing && self.looks < MAX_OPENINGS).then(|| now + OPENING_TAKES);
-        if missing && self.looks == 1 {
+    fn look_for_the_window(&mut self, event_loop: &ActiveEventLoop, now: Time) {
+        self.look_at = Some(now + LOOK_INTERVAL);
+        let Some(screen) = &mut self.screen else {
+            return;
+        };
+
+        screen.follow_monitors(event_loop);
+        self.is_opening = self.is_opening && self.openings < MAX_OPENINGS && screen.insist();
+        if self.is_opening {
+            self.openings += 1;
+        }
+        if self.is_opening && self.openings == 1 {
             tracing::warn!("the desktop did not bring the window to the screen; asking again");
         }
     }
@@ -390,7 +404,7 @@ impl ApplicationHandler<SceneWaits> for App<'_> {
             Ok(screen) => {
                 self.screen = Some(screen);
                 self.obey();
-                self.look_at = Some(clock::now() + OPENING_TAKES);
+                self.look_at = Some(clock::now() + LOOK_INTERVAL);
                 self.show_cursor_for_a_while();
                 self.lay_out();
             }
@@ -465,7 +479,7 @@ impl ApplicationHandler<SceneWaits> for App<'_> {
 
     fn about_to_wait(&mut self, event_loop: &ActiveEventLoop) {
         let now = clock::now();
-        event_loop.set_control_flow(match self.on_time(now) {
+        event_loop.set_control_flow(match self.on_time(event_loop, now) {
             Some(next) => ControlFlow::wait_duration(next.saturating_since(now)),
             None => ControlFlow::Wait,
         });

@@ -17,6 +17,16 @@ pub struct Monitor {
     pub height: u32,
 }
 
+impl Monitor {
+    pub(super) fn contains(&self, (x, y): (i32, i32)) -> bool {
+        let inside = |at: i32, from: i32, length: u32| {
+            at.checked_sub(from)
+                .is_some_and(|offset| u32::try_from(offset).is_ok_and(|offset| offset < length))
+        };
+        inside(x, self.x, self.width) && inside(y, self.y, self.height)
+    }
+}
+
 impl fmt::Display for Monitor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {

@@ -11,7 +11,9 @@ use winit::platform::wayland::WindowAttributesExtWayland;
 use winit::platform::x11::{ActiveEventLoopExtX11, WindowAttributesExtX11};
 use winit::window::{Fullscreen, Window};
 
+use super::awake::Awake;
 use super::monitor::{self, Monitor};
+use super::x11::XServer;
 use super::{Options, WindowError, WindowPlace};
 use crate::canvas::Canvas;
 
@@ -21,18 +23,28 @@ const APPLICATION: &str = "fanlight-viewer";
 /// The window's size outside full screen, unless the monitor is smaller.
 const WINDOWED: PhysicalSize<u32> = PhysicalSize::new(1280, 720);
 
+/// How often a window is sent to the monitor that it shall fill, before another change of monitors: a window manager may have
+/// its reasons.
+const MAX_SENDINGS: u32 = 5;
+
 /// Where a window lies on the desktop, in pixels.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 struct Geometry {
     position: PhysicalPosition<i32>,
     size: PhysicalSize<u32>,
 }
 
 pub(super) struct Screen {
+    awake: Option<Awake>,
     window: Rc<Window>,
     surface: Surface<OwnedDisplayHandle, Rc<Window>>,
-    /// The monitor asked for; None leaves it to the desktop.
-    monitor: Option<MonitorHandle>,
+    /// None on Wayland.
+    x11: Option<Rc<XServer>>,
+    /// The name of the monitor asked for; none leaves it to the desktop.
+    monitor: Option<String>,
+    /// The monitors at the last look, and how often the window may still be sent to its own.
+    monitors: Vec<Monitor>,
+    sendings: u32,
     /// Where the window lies when it is not in full screen.
     windowed: Geometry,
     full_screen: bool,
@@ -59,6 +71,7 @@ impl Screen {
             .primary_monitor()
             .or_else(|| present.first().cloned());
         let windowed = windowed(wanted.as_ref().or(default.as_ref()), options.place);
+        let name = wanted.as_ref().and_then(MonitorHandle::name);
         // Without a given monitor, X11 has no current monitor to take before the window exists.
         let monitor = wanted.or(if places_itself { default } else { None });
 
@@ -80,16 +93,28 @@ impl Screen {
         };
 
         if options.full_screen {
-            attributes = attributes.with_fullscreen(Some(Fullscreen::Borderless(monitor.clone())));
+            attributes = attributes.with_fullscreen(Some(Fullscreen::Borderless(monitor)));
         }
 
         let window = Rc::new(event_loop.create_window(attributes)?);
-        let context = Context::new(event_loop.owned_display_handle())?;
+        let display = event_loop.owned_display_handle();
+        let context = Context::new(display.clone())?;
         let surface = Surface::new(&context, Rc::clone(&window))?;
+        let x11 = places_itself
+            .then(XServer::connect)
+            .and_then(Result::ok)
+            .map(Rc::new);
+        let awake = Awake::new(display, Rc::clone(&window), x11.clone());
         Ok(Self {
+            awake: awake
+                .inspect_err(|error| tracing::info!("the display may go dark: {error:#}"))
+                .ok(),
             window,
             surface,
-            monitor,
+            x11,
+            monitor: name,
+            monitors: Vec::new(),
+            sendings: 0,
             windowed,
             full_screen: options.full_screen,
             places_itself,
@@ -115,25 +140,96 @@ impl Screen {
     }
 
     fn enter_full_screen(&mut self) {
-        if let Ok(position) = self.window.outer_position() {
-            self.windowed = Geometry {
-                position,
-                size: self.window.inner_size(),
-            };
+        if let Some(geometry) = self.geometry() {
+            self.windowed = geometry;
         }
 
         // Outside full screen a person may have moved the window to another monitor than it was opened on.
-        let monitor = self
-            .window
-            .current_monitor()
-            .or_else(|| self.monitor.clone());
-
+        let monitor = self.window.current_monitor();
         if let Some(monitor) = &monitor {
             self.place(whole(monitor));
         }
 
         self.window
             .set_fullscreen(Some(Fullscreen::Borderless(monitor)));
+    }
+
+    /// In full screen has the window fill its monitor again, after monitors have come, gone or changed.
+    pub(super) fn follow_monitors(&mut self, event_loop: &ActiveEventLoop) {
+        if !self.full_screen {
+            return;
+        }
+
+        let present = match &self.x11 {
+            Some(server) => server.monitors().unwrap_or_default(),
+            // The window's own list keeps monitors that have gone (winit 0.30).
+            None => event_loop
+                .available_monitors()
+                .map(|monitor| describe(&monitor))
+                .collect(),
+        };
+        if present != self.monitors {
+            self.monitors = present;
+            self.sendings = MAX_SENDINGS;
+        }
+
+        let Some(target) = self.target() else { return };
+        // At first a compositor may say that it is on an output which only lay there for a moment.
+        let has_asked = self.sendings < MAX_SENDINGS;
+        if has_asked && self.fills(target) {
+            self.sendings = 0;
+        } else if self.sendings > 0 {
+            self.send_to(&target.clone(), event_loop);
+            self.sendings -= 1;
+        }
+    }
+
+    /// The monitor asked for or, on X11, else the one that the window begins on. A compositor sees to that by itself.
+    fn target(&self) -> Option<&Monitor> {
+        let corner = self.x11.as_ref().and_then(|_| self.geometry());
+        let mut present = self.monitors.iter();
+        present.find(|monitor| match (&self.monitor, corner) {
+            (Some(name), _) => monitor.name == *name,
+            (None, Some(at)) => monitor.contains(at.position.into()),
+            (None, None) => false,
+        })
+    }
+
+    fn fills(&self, monitor: &Monitor) -> bool {
+        match self.x11 {
+            Some(_) => self.geometry() == Some(monitor.into()),
+            // What a window in full screen covers of its output is the compositor's affair.
+            None => {
+                let current = self.window.current_monitor();
+                current.and_then(|current| current.name()).as_ref() == Some(&monitor.name)
+            }
+        }
+    }
+
+    fn send_to(&self, monitor: &Monitor, event_loop: &ActiveEventLoop) {
+        if self.x11.is_some() {
+            // It is in full screen already, and winit would put it where that monitor was at the start.
+            return self.place(monitor.into());
+        }
+
+        let mut present = event_loop.available_monitors();
+        let output = present.find(|output| output.name().as_ref() == Some(&monitor.name));
+        self.window
+            .set_fullscreen(Some(Fullscreen::Borderless(output)));
+    }
+
+    fn geometry(&self) -> Option<Geometry> {
+        let position = self.window.outer_position().ok()?;
+        let size = self.window.inner_size();
+        Some(Geometry { position, size })
+    }
+
+    /// Keeps the display from going dark in full screen and while the window shows pictures.
+    pub(super) fn keep_awake(&mut self, has_pictures: bool) {
+        let wanted = self.full_screen || has_pictures;
+        if let Some(awake) = &mut self.awake {
+            awake.keep(wanted);
+        }
     }
 
     fn place(&self, geometry: Geometry) {
@@ -192,6 +288,15 @@ impl Screen {
         self.window.pre_present_notify();
         buffer.present()?;
         Ok(true)
+    }
+}
+
+impl From<&Monitor> for Geometry {
+    fn from(monitor: &Monitor) -> Self {
+        Self {
+            position: PhysicalPosition::new(monitor.x, monitor.y),
+            size: PhysicalSize::new(monitor.width, monitor.height),
+        }
     }
 }
 
