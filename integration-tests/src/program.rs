@@ -95,6 +95,16 @@ impl Launch {
         self
     }
 
+    /// Environment variables.
+    #[must_use]
+    pub fn envs<V: AsRef<OsStr>>(
+        self,
+        variables: impl IntoIterator<Item = (&'static str, V)>,
+    ) -> Self {
+        let set = |launch: Self, (name, value): (&str, V)| launch.env(name, value);
+        variables.into_iter().fold(self, set)
+    }
+
     /// Starts it by way of a command that execs it, such as `taskset -c 0`; the one named last runs first.
     #[must_use]
     pub fn under(mut self, words: &[&str]) -> Self {

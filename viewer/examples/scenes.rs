@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `picture NUMBER WIDTHxHEIGHT` | seven colour bars, answered by `presented NUMBER` |
 //! | `message TITLE\|REASON\|ADVICE` | words in place of a picture |
+//! | `identify now` | the name of the screen over the picture |
 //! | `statistics TEXT` | what the `i` key shows, line by line between `;`, beside values for the other panels |
 //! | end of input | ends |
 //!
@@ -20,6 +21,7 @@ use clap::ValueEnum;
 use fanlight_daemon::clock;
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{FrameId, StreamName};
+use fanlight_viewer::cover::{Announcement, Cover, CoverSlot};
 use fanlight_viewer::decode::Decoder;
 use fanlight_viewer::overlay::Panel;
 use fanlight_viewer::readings::Readings;
@@ -42,8 +44,9 @@ fn main() -> anyhow::Result<()> {
     let options = options()?;
     let scenes = Arc::new(SceneSlot::new());
     let teller = Arc::clone(&scenes);
+    let cover = Arc::clone(&options.cover);
     std::thread::spawn(move || {
-        if let Err(error) = publish_lines(&teller) {
+        if let Err(error) = publish_lines(&teller, &cover) {
             eprintln!("{error:#}");
         }
         teller.close();
@@ -124,7 +127,7 @@ fn options() -> anyhow::Result<Options> {
     Ok(options)
 }
 
-fn publish_lines(scenes: &SceneSlot) -> anyhow::Result<()> {
+fn publish_lines(scenes: &SceneSlot, cover: &CoverSlot) -> anyhow::Result<()> {
     let mut decoder = Decoder::new();
     for line in std::io::stdin().lock().lines() {
         let line = line?;
@@ -141,6 +144,10 @@ fn publish_lines(scenes: &SceneSlot) -> anyhow::Result<()> {
                     since: clock::now(),
                 }));
             }
+            Some(("identify", _)) => cover.set(Cover {
+                announcement: Some(Announcement::Identity),
+                ..Cover::default()
+            }),
             Some(("statistics", words)) => scenes.set_readings(readings(words)),
             _ => bail!("not understood: {line}"),
         }

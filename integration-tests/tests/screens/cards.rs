@@ -1,4 +1,4 @@
-//! The card of each reason, on a small and a usual screen: it is legible and stays within its margins. The pictures are left
+//! The card of each reason, on a small and a usual screen, by X11 and by Wayland: it is legible and stays within its margins. The pictures are left
 //! below target/ to be looked at.
 
 use std::time::Duration;
@@ -29,13 +29,8 @@ struct Case {
 
 #[test]
 fn the_card_of_each_reason_fits_small_and_usual_screens() {
-    let mut displays = Vec::new();
-    for (width, height) in SIZES {
-        let Some(display) = Display::single(width, height) else {
-            return;
-        };
-        displays.push(display);
-    }
+    let [small, usual] = SIZES.map(|(width, height)| Display::each(width, height));
+    let displays: Vec<Display> = small.chain(usual).collect();
 
     let env = TestEnv::new();
     let sources = sources(&env);
@@ -64,14 +59,16 @@ fn the_card_of_each_reason_fits_small_and_usual_screens() {
             .map(|display| viewer(&env, &case, display).start())
             .collect();
 
-        for ((viewer, display), (width, height)) in viewers.iter().zip(&displays).zip(SIZES) {
+        for (viewer, display) in viewers.iter().zip(&displays) {
             until(&format!("{}: {}", case.name, case.says), SOON, || {
                 let states = viewer.log().matching(0, "link_state=");
                 let last = states.last()?;
                 (last.text.contains(case.says) && is_card(&display.screenshot())).then_some(())
             });
 
-            let path = settled(display).keep(&format!("card-{}-{width}x{height}", case.name));
+            let shot = settled(display);
+            let (kind, width, height) = (display.kind(), shot.width, shot.height);
+            let path = shot.keep(&format!("card-{}-{kind}-{width}x{height}", case.name));
             println!("{}", path.display());
         }
     }
@@ -148,8 +145,7 @@ fn viewer(env: &TestEnv, case: &Case, display: &Display) -> Launch {
         .flag("relay", case.relay.clone().unwrap_or_else(usual))
         .flag("stream", case.stream)
         .flags("--fullscreen")
-        .env("DISPLAY", display.name())
-        .env("WAYLAND_DISPLAY", "")
+        .envs(display.variables())
 }
 
 /// Whether there are light letters on a dark ground, and none of them near the edge.

@@ -19,7 +19,7 @@ fn the_desktop_of_x11_is_an_input() {
 
     let env = TestEnv::new();
     let source = env.source("desk").flags("--input screen --rate 10");
-    let _source = source.env("DISPLAY", display.name()).ready();
+    let _source = source.envs(display.variables()).ready();
     let relay = env.relay(0, &[env.ipc("desk")]).ready();
     let viewer = env.viewer(env.relay_address(0), "desk").start();
     viewer.wait_shown(5);

@@ -23,8 +23,7 @@ fn viewer(env: &TestEnv, display: &Display) -> Launch {
         .flag("relay", env.relay_address(0).to_string())
         .flag("state-dir", env.path("state"))
         .flags("--stream red --name wall --directed --fullscreen")
-        .env("DISPLAY", display.name())
-        .env("WAYLAND_DISPLAY", "")
+        .envs(display.variables())
 }
 
 fn relay(env: &TestEnv) -> Launch {

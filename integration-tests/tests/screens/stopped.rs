@@ -55,8 +55,7 @@ impl<'a> Wall<'a> {
             .program("viewer")
             .flag("relay", env.relay_address(0).to_string())
             .flags("--stream cam --fullscreen --name hall --track ball --overlay figures")
-            .env("DISPLAY", display.name())
-            .env("WAYLAND_DISPLAY", "")
+            .envs(display.variables())
             .start();
 
         let site = Site::of(&relay);

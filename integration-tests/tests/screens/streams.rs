@@ -30,8 +30,7 @@ fn arrow_keys_go_through_the_streams_of_the_relay_and_around() {
         .program("viewer")
         .flag("relay", env.relay_address(0).to_string())
         .flags("--stream hall --fullscreen")
-        .env("DISPLAY", display.name())
-        .env("WAYLAND_DISPLAY", "")
+        .envs(display.variables())
         .start();
 
     let shows = |name: &str| {

@@ -108,9 +108,7 @@ impl<'a> Trial<'a> {
         let window = |(screen, display): (usize, &Display)| {
             let trace = wall.env.path(&format!("window-{screen}.json"));
             let launch = launch(screen).flags("--fullscreen").flag("trace", &trace);
-            let launch = launch
-                .env("DISPLAY", display.name())
-                .env("WAYLAND_DISPLAY", "");
+            let launch = launch.envs(display.variables());
             (launch.start(), trace)
         };
         let windows = displays.iter().enumerate().map(window).collect();

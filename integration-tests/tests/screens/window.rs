@@ -1,4 +1,4 @@
-//! What a person before the screen sees: screenshots of real X servers, checked pixel by pixel.
+//! What a person before the screen sees: screenshots of real X servers and of a Wayland compositor, checked pixel by pixel.
 
 use std::process::Command;
 use std::time::Duration;
@@ -9,8 +9,11 @@ use display::{DESKTOP, Display, Monitor, Screenshot};
 use scenes::Scenes;
 
 pub(crate) mod display;
+mod monitors;
 mod panels;
 mod scenes;
+pub(crate) mod sway;
+mod wayland;
 mod whole;
 
 const BARS: [u32; 7] = [
@@ -40,11 +43,11 @@ const THREE: [Monitor; 3] = [
 
 #[test]
 fn a_picture_fills_the_screen_with_its_proportions_kept_and_black_around() {
-    let Some(display) = Display::single(1024, 768) else {
-        return;
-    };
+    Display::each(1024, 768).for_each(|display| fills_with_black_around(&display));
+}
 
-    let mut scenes = Scenes::start(&display, &["--full-screen"]);
+fn fills_with_black_around(display: &Display) {
+    let mut scenes = Scenes::start(display, &["--full-screen"]);
     let whole = Monitor {
         x: 0,
         y: 0,
@@ -92,22 +95,24 @@ fn a_picture_fills_the_screen_with_its_proportions_kept_and_black_around() {
     .enumerate()
     {
         scenes.show_bars(number as u32, size);
-        eventually(&display, size, |shot| {
+        eventually(display, size, |shot| {
             bars_fill(shot, place)?.and_around_it(whole, 0)
         });
     }
 
-    display.screenshot().keep("picture");
+    display
+        .screenshot()
+        .keep(&format!("picture-{}", display.kind()));
     assert!(scenes.close(wait::SOON).success());
 }
 
 #[test]
 fn words_stand_in_place_of_a_picture_and_nothing_of_it_is_left() {
-    let Some(display) = Display::single(1280, 720) else {
-        return;
-    };
+    Display::each(1280, 720).for_each(|display| words_replace_a_picture(&display));
+}
 
-    let mut scenes = Scenes::start(&display, &["--full-screen"]);
+fn words_replace_a_picture(display: &Display) {
+    let mut scenes = Scenes::start(display, &["--full-screen"]);
     let whole = Monitor {
         x: 0,
         y: 0,
@@ -117,14 +122,12 @@ fn words_stand_in_place_of_a_picture_and_nothing_of_it_is_left() {
 
     for round in 0..3 {
         scenes.show_bars(round, "1280x720");
-        eventually(&display, "bars", |shot| bars_fill(shot, whole).map(drop));
+        eventually(display, "bars", |shot| bars_fill(shot, whole).map(drop));
         scenes.tell(
             "message no signal|camera unplugged: /dev/v4l/by-id/usb-Webcam_C920-video-index0",
         );
-        eventually(&display, "a card", is_card);
+        eventually(display, "a card", is_card);
     }
-
-    display.screenshot().keep("card");
 }
 
 #[test]

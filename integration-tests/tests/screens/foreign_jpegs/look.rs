@@ -151,8 +151,7 @@ impl<'a> Entrance<'a> {
             .flag("relay", relay.to_string())
             .flag("stream", input)
             .flags("--fullscreen")
-            .env("DISPLAY", display.name())
-            .env("WAYLAND_DISPLAY", "");
+            .envs(display.variables());
 
         Self {
             env,

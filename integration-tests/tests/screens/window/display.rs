@@ -1,4 +1,4 @@
-//! Displays without a screen: Xvfb with one monitor, Xorg with the dummy driver for several.
+//! Displays without a screen: Xvfb with one monitor, Xorg with the dummy driver for several, sway for Wayland.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -12,6 +12,8 @@ use x11rb::protocol::xproto::{ChangeWindowAttributesAux, ConnectionExt, ImageFor
 use x11rb::rust_connection::RustConnection;
 use x11rb::wrapper::ConnectionExt as _;
 
+use super::sway::{Sway, grim};
+
 /// What the desktop shows where no window is: a colour that no test picture has.
 pub(crate) const DESKTOP: u32 = 0x2f_6f_4f;
 
@@ -24,13 +26,20 @@ pub(crate) struct Monitor {
     pub(crate) height: u32,
 }
 
-/// An X server of the test's own. Ends with its guard.
+/// A display server of the test's own. Ends with its guard.
 pub(crate) struct Display {
-    name: String,
-    server: Child,
+    server: Server,
+    child: Child,
     others: Vec<Child>,
-    connection: RustConnection,
     _folder: Option<TempDir>,
+}
+
+enum Server {
+    X11 {
+        name: String,
+        connection: Box<RustConnection>,
+    },
+    Sway(Sway),
 }
 
 impl Display {
@@ -101,9 +110,32 @@ impl Display {
         Some(display)
     }
 
+    /// One monitor of that size, of each kind of display server that is installed.
+    pub(crate) fn each(width: u32, height: u32) -> impl Iterator<Item = Self> {
+        let monitor = Monitor {
+            x: 0,
+            y: 0,
+            width,
+            height,
+        };
+        let wayland = || Self::wayland(&[monitor]);
+        Self::single(width, height).into_iter().chain(wayland())
+    }
+
+    /// Wayland outputs HEADLESS-1, HEADLESS-2 and so on; None, and said so, where something for it is not installed.
+    pub(crate) fn wayland(monitors: &[Monitor]) -> Option<Self> {
+        let (sway, child, folder) = Sway::start(monitors)?;
+        Some(Self {
+            server: Server::Sway(sway),
+            child,
+            others: Vec::new(),
+            _folder: Some(folder),
+        })
+    }
+
     fn start(mut command: Command, folder: Option<TempDir>) -> Self {
         command.args(["-displayfd", "1", "-nolisten", "tcp"]);
-        let mut server = command
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -111,7 +143,7 @@ impl Display {
             .unwrap();
 
         let mut number = String::new();
-        BufReader::new(server.stdout.take().unwrap())
+        BufReader::new(child.stdout.take().unwrap())
             .read_line(&mut number)
             .unwrap();
         assert!(
@@ -127,10 +159,12 @@ impl Display {
         });
 
         let display = Self {
-            name,
-            server,
+            server: Server::X11 {
+                name,
+                connection: Box::new(connection),
+            },
+            child,
             others: Vec::new(),
-            connection,
             _folder: folder,
         };
 
@@ -157,16 +191,15 @@ impl Display {
     }
 
     fn has_window_manager(&self) -> bool {
-        let atom = self
-            .connection
+        let connection = self.x11();
+        let atom = connection
             .intern_atom(false, b"_NET_SUPPORTING_WM_CHECK")
             .unwrap()
             .reply()
             .unwrap()
             .atom;
 
-        let property = self
-            .connection
+        let property = connection
             .get_property(false, self.root(), atom, 0u32, 0, 1)
             .unwrap()
             .reply()
@@ -175,18 +208,45 @@ impl Display {
         property.value_len > 0
     }
 
-    /// What DISPLAY has to be.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
+    /// # Panics
+    /// On Wayland.
+    pub(crate) fn x11(&self) -> &RustConnection {
+        match &self.server {
+            Server::X11 { connection, .. } => connection,
+            Server::Sway(_) => panic!("only with an X server"),
+        }
+    }
+
+    /// # Panics
+    /// On X11.
+    pub(crate) fn sway(&self) -> &Sway {
+        match &self.server {
+            Server::X11 { .. } => panic!("only with sway"),
+            Server::Sway(sway) => sway,
+        }
+    }
+
+    /// X11 or Wayland, for names of files.
+    pub(crate) fn kind(&self) -> &'static str {
+        match &self.server {
+            Server::X11 { .. } => "x11",
+            Server::Sway(_) => "wayland",
+        }
+    }
+
+    /// What a program needs to find it.
+    pub(crate) fn variables(&self) -> [(&'static str, &str); 2] {
+        let (x11, wayland) = match &self.server {
+            Server::X11 { name, .. } => (name.as_str(), ""),
+            Server::Sway(sway) => ("", sway.socket()),
+        };
+        [("DISPLAY", x11), ("WAYLAND_DISPLAY", wayland)]
     }
 
     /// `program` on this display.
     pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
-        command
-            .env("DISPLAY", &self.name)
-            .env_remove("WAYLAND_DISPLAY")
-            .env_remove("WAYLAND_SOCKET");
+        command.envs(self.variables()).env_remove("WAYLAND_SOCKET");
         command
     }
 
@@ -211,7 +271,7 @@ impl Display {
 
     fn viewer_has_focus(&self) -> bool {
         let focus = self
-            .connection
+            .x11()
             .get_input_focus()
             .unwrap()
             .reply()
@@ -232,9 +292,12 @@ impl Display {
 
     /// All that the screen shows.
     pub(crate) fn screenshot(&self) -> Screenshot {
-        let screen = &self.connection.setup().roots[0];
-        let size = self
-            .connection
+        let connection = match &self.server {
+            Server::X11 { connection, .. } => connection,
+            Server::Sway(sway) => return grim(sway.socket(), &[]),
+        };
+        let screen = &connection.setup().roots[0];
+        let size = connection
             .get_geometry(screen.root)
             .unwrap()
             .reply()
@@ -242,8 +305,7 @@ impl Display {
 
         let width = size.width;
         let height = size.height;
-        let image = self
-            .connection
+        let image = connection
             .get_image(
                 ImageFormat::Z_PIXMAP,
                 screen.root,
@@ -281,24 +343,25 @@ impl Display {
     }
 
     fn root(&self) -> u32 {
-        self.connection.setup().roots[0].root
+        self.x11().setup().roots[0].root
     }
 
     fn paint_desktop(&self) {
         let colour = ChangeWindowAttributesAux::new().background_pixel(DESKTOP);
-        self.connection
+        let connection = self.x11();
+        connection
             .change_window_attributes(self.root(), &colour)
             .unwrap();
-        self.connection
+        connection
             .clear_area(false, self.root(), 0, 0, 0, 0)
             .unwrap();
-        self.connection.sync().unwrap();
+        connection.sync().unwrap();
     }
 }
 
 impl Drop for Display {
     fn drop(&mut self) {
-        for child in self.others.iter_mut().chain([&mut self.server]) {
+        for child in self.others.iter_mut().chain([&mut self.child]) {
             // It may have ended by itself.
             let _ = child.kill();
             let _ = child.wait();
@@ -315,6 +378,23 @@ pub(crate) struct Screenshot {
 }
 
 impl Screenshot {
+    /// Of the bytes of a PPM file; none when they are not one.
+    pub(super) fn of_ppm(bytes: &[u8]) -> Option<Self> {
+        let mut parts = bytes.splitn(4, |byte| *byte == b'\n');
+        parts.next().filter(|magic| magic == b"P6")?;
+        let size = str::from_utf8(parts.next()?).ok()?;
+        let (width, height) = size.split_once(' ')?;
+        parts.next().filter(|largest| largest == b"255")?;
+        let rgb = parts.next()?.chunks_exact(3);
+        Some(Self {
+            width: width.parse().ok()?,
+            height: height.parse().ok()?,
+            pixels: rgb
+                .map(|rgb| u32::from_be_bytes([0, rgb[0], rgb[1], rgb[2]]))
+                .collect(),
+        })
+    }
+
     pub(crate) fn at(&self, x: u32, y: u32) -> u32 {
         self.pixels[(y * self.width + x) as usize]
     }
@@ -373,7 +453,7 @@ pub(crate) fn installed(program: &str) -> Option<()> {
     found.then_some(())
 }
 
-fn run(command: &mut Command) {
+pub(crate) fn run(command: &mut Command) {
     let out = command.output().unwrap();
     assert!(
         out.status.success(),

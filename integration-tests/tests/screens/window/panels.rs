@@ -43,32 +43,33 @@ fn at_least(count: usize, least: usize) -> Result<(), String> {
 #[test]
 fn panels_are_legible_beside_the_picture_on_small_usual_and_large_screens() {
     for (width, height) in SIZES {
-        let Some(display) = Display::single(width, height) else {
-            return;
-        };
-
-        let panels = [
-            "--full-screen",
-            "--overlay",
-            "name",
-            "--overlay",
-            "statistics",
-        ];
-        let mut scenes = Scenes::start(&display, &panels);
-        scenes.tell(STATISTICS);
-        scenes.show_bars(1, &format!("{width}x{height}"));
-        eventually(&display, "letters, bar and picture", |shot| {
-            at_least(name(shot), 100)?;
-            at_least(green(shot), 40)?;
-            let picture = count(shot, |_, _, colour| BARS.contains(&colour));
-            at_least(picture, (width * height / 50) as usize)
-        });
-
-        let path = display
-            .screenshot()
-            .keep(&format!("panels-{width}x{height}"));
-        println!("{}", path.display());
+        Display::each(width, height).for_each(|display| shows_panels(&display, (width, height)));
     }
+}
+
+fn shows_panels(display: &Display, (width, height): (u32, u32)) {
+    let panels = [
+        "--full-screen",
+        "--overlay",
+        "name",
+        "--overlay",
+        "statistics",
+    ];
+    let mut scenes = Scenes::start(display, &panels);
+    scenes.tell(STATISTICS);
+    scenes.show_bars(1, &format!("{width}x{height}"));
+    eventually(display, "letters, bar and picture", |shot| {
+        at_least(name(shot), 100)?;
+        at_least(green(shot), 40)?;
+        let picture = count(shot, |_, _, colour| BARS.contains(&colour));
+        at_least(picture, (width * height / 50) as usize)
+    });
+
+    let kind = display.kind();
+    let path = display
+        .screenshot()
+        .keep(&format!("panels-{kind}-{width}x{height}"));
+    println!("{}", path.display());
 }
 
 #[test]
@@ -106,13 +107,24 @@ fn keys_show_and_hide_each_panel_and_say_which_screen_this_is() {
     display.screenshot().keep("panels-all");
 
     display.press("w", middle);
-    eventually(&display, "the name of the screen", |shot| {
-        at_least(
-            count(shot, |_, y, colour| {
-                (300..420).contains(&y) && colour == 0xff_ff_ff
-            }),
-            3000,
-        )
-    });
-    display.screenshot().keep("identity");
+    eventually(&display, "the name of the screen", identifies);
+}
+
+#[test]
+fn a_screen_that_is_told_to_shows_its_name_in_large_letters() {
+    for display in Display::each(1280, 720) {
+        let mut scenes = Scenes::start(&display, &["--full-screen"]);
+        scenes.tell(STATISTICS);
+        scenes.show_bars(1, "1280x720");
+        scenes.tell("identify now");
+        eventually(&display, "the name of the screen", identifies);
+        display
+            .screenshot()
+            .keep(&format!("identity-{}", display.kind()));
+    }
+}
+
+fn identifies(shot: &Screenshot) -> Result<(), String> {
+    let is_letter = |y, colour| (300..420).contains(&y) && colour == 0xff_ff_ff;
+    at_least(count(shot, |_, y, colour| is_letter(y, colour)), 3000)
 }

@@ -49,14 +49,19 @@ impl Scenes {
     /// Shows colour bars and waits until they were presented.
     pub(crate) fn show_bars(&mut self, number: u32, size: &str) {
         self.tell(&format!("picture {number} {size}"));
-        let awaited = format!("presented {number}");
+        self.wait_presented(number);
+    }
 
-        while self
-            .lines
-            .recv_timeout(wait::SOON)
-            .expect("the picture is presented")
-            != awaited
-        {}
+    /// Waits until that picture was presented; returns how many were before it.
+    pub(crate) fn wait_presented(&mut self, number: u32) -> usize {
+        let awaited = format!("presented {number}");
+        let next = || {
+            let line = self.lines.recv_timeout(wait::SOON);
+            line.expect("the picture is presented")
+        };
+        std::iter::repeat_with(next)
+            .take_while(|line| *line != awaited)
+            .count()
     }
 
     /// Ends the input and waits for the end of the window.

@@ -144,8 +144,7 @@ fn live(env: &TestEnv, display: &Display, input: &str, flags: &str) -> (Program,
         .flag("relay", env.relay_address(0).to_string())
         .flags("--stream cam --fullscreen")
         .flags(flags)
-        .env("DISPLAY", display.name())
-        .env("WAYLAND_DISPLAY", "")
+        .envs(display.variables())
         .start();
 
     (source, relay, viewer)
