@@ -20,6 +20,10 @@ const TAIL_PATIENCE: Duration = Duration::from_millis(8);
 /// times in 100 000, six once in a million; and after six there has been no way for a while.
 const MAX_ASKS: u8 = 6;
 
+/// Answers of one frame that are under way at a time: each shard that comes looks for itself among them, and a frame that lacks
+/// more is asked for in turns.
+const MAX_UNDER_WAY: u16 = 16 * MAX_REPAIR_RANGES as u16;
+
 /// The round trip before any has been measured: a wired network's, and Wi-Fi's on a good day.
 const ROUND_TRIP_GUESS: Duration = Duration::from_millis(6);
 
@@ -130,7 +134,7 @@ impl RepairScheduler {
         timing: &Timing,
     ) -> (Vec<u32>, u64) {
         let mut ranges: Vec<u32> = Vec::new();
-        let mut left = lacking.saturating_sub(self.under_way);
+        let mut left = lacking.min(MAX_UNDER_WAY).saturating_sub(self.under_way);
         let until = now + timing.answer_time();
         let before = left;
 
