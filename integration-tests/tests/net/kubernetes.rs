@@ -70,7 +70,7 @@ fn every_manifest_is_good_and_what_it_names_is_there() {
     };
 
     let env = TestEnv::new();
-    for folder in ["base", "camera"] {
+    for folder in ["base", "camera", "tree"] {
         let rendered = Command::new(&kubectl)
             .arg("kustomize")
             .arg(Path::new(FOLDER).join("kubernetes").join(folder))
