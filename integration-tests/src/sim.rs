@@ -66,15 +66,17 @@ pub enum Access {
     Keys,
 }
 
-/// A relay. It takes all sources.
+/// A relay. It takes all sources, or has their streams from another relay.
 #[derive(Clone, Debug)]
 pub struct RelayConfig {
     /// What it asks of viewers.
     pub access: Access,
     /// What its clock shows.
     pub clock: Clock,
-    /// How long a message of a source takes to it.
+    /// How long a message of a source, or of the relay above, takes to it.
     pub leg: Duration,
+    /// The relay that publishes for it; none: the sources do.
+    pub above: Option<usize>,
 }
 
 impl Default for RelayConfig {
@@ -90,6 +92,7 @@ impl Default for RelayConfig {
             access: Access::Open,
             clock,
             leg: Duration::from_micros(300),
+            above: None,
         }
     }
 }

@@ -185,7 +185,9 @@ pub fn parse_answer(topic: &[u8], body: &[u8]) -> Option<Answer> {
     }
 
     let answer = Answer::decode(body).ok()?;
-    let fits = answer.verdicts.len() <= MAX_VERDICTS && (status || answer.status.is_empty());
+    let fits = answer.verdicts.len() <= MAX_VERDICTS
+        && answer.source_clocks.len() <= MAX_STREAMS
+        && (status || answer.status.is_empty());
     fits.then_some(answer)
 }
 

@@ -20,6 +20,7 @@ mod noise;
 pub mod parity;
 pub mod reassembly;
 pub mod replay;
+pub mod route;
 pub mod seal;
 pub mod secrets;
 pub mod shard;

@@ -32,6 +32,10 @@ pub const PRESENT_HOLDS: Duration = Duration::from_millis(1200);
 /// The source publishes a heartbeat when it has published nothing for so long.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(250);
 
+/// Relays that a frame may pass on its way from its source to a relay: one for a site, one for a building and one for a floor,
+/// and room.
+pub const MAX_HOPS: u8 = 8;
+
 /// Streams that one relay carries.
 pub const MAX_STREAMS: usize = 64;
 

@@ -8,6 +8,7 @@ use prost::Message as _;
 use zeroize::Zeroize as _;
 
 use crate::limits::{MAX_FRAME_BYTES, MAX_FRAME_PREFIX, MAX_REASON, MAX_STREAM_NAME};
+use crate::route::Route;
 
 /// What prost made of `proto/fanlight/v1/*.proto`.
 #[allow(missing_docs, clippy::pedantic, unreachable_pub, reason = "generated")]
@@ -284,6 +285,8 @@ pub struct CheckedFrame {
     pub header: FrameHeader,
     /// The picture; empty in a heartbeat.
     pub jpeg: Bytes,
+    /// Which way it came.
+    pub route: Route,
 }
 
 /// Decodes and checks what came under `topic`. The picture is not copied.
@@ -299,6 +302,7 @@ pub fn parse_frame(topic: &[u8], body: Bytes, limit: usize) -> Result<CheckedFra
         });
     }
 
+    let (topic, route) = Route::split(topic);
     let total = body.len();
     let frame = Frame::decode(body)?;
     let header = frame.header.ok_or(FrameError::Field { field: "header" })?;
@@ -333,6 +337,7 @@ pub fn parse_frame(topic: &[u8], body: Bytes, limit: usize) -> Result<CheckedFra
         stream,
         header,
         jpeg: frame.jpeg,
+        route,
     })
 }
 

@@ -25,6 +25,8 @@ use fanlight_live::access::TokenFiles;
 use fanlight_live::ledger::SESSIONS_PER_KEY;
 use fanlight_live::tls::Files;
 use fanlight_mqtt::{Broker, TopicPrefix};
+use fanlight_proto::keys::FeedKey;
+use fanlight_proto::zmtp::{AcceptedSecurity, PublisherKeys};
 
 use crate::engine::{KEY_ROTATION, Multicast};
 pub use crate::udp::Gso;
@@ -57,6 +59,15 @@ pub struct Config {
     pub allow_remote_sources: bool,
     /// The streams to take, each with its canary; all of them when empty.
     pub streams: Vec<StreamName>,
+    /// Where to publish all streams for further relays, which name it among their sources: ipc:///path/of/socket,
+    /// tcp://HOST:PORT (* for every address of this host), a port alone for 127.0.0.1, or several. With feed_key it is sealed.
+    /// When empty, nowhere.
+    pub publish: Vec<Endpoint>,
+    /// With feed_identity, the public keys of the relays that may have them from there, one a line with a name behind it, or
+    /// credential:NAME.
+    pub publish_keys: Option<KeyPath>,
+    /// Without feed_key and publish_keys, allow publish to be reached by other hosts: whoever can connect sees the pictures.
+    pub publish_unsealed: bool,
     /// Where to listen for viewers (UDP): ADDRESS:PORT, *:PORT for every address of this host, or PORT for 127.0.0.1.
     /// Outside loopback `access` must say who may come.
     #[arg(value_parser = listen_address, default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, 5004)))]
@@ -350,6 +361,37 @@ impl Config {
             page: self.mqtt_page.clone(),
             pictures: (seconds > 0).then(|| Duration::from_secs(seconds)),
             directs: self.mqtt_directs,
+        })
+    }
+
+    /// The settings of the output for further relays; none when there is to be none.
+    #[must_use]
+    pub fn publish_settings(&self) -> Option<fanlight_publish::Settings> {
+        let files = [&self.feed_key, &self.feed_identity, &self.publish_keys];
+        let config = self.clone();
+        (!self.publish.is_empty()).then(|| fanlight_publish::Settings {
+            endpoints: self.publish.clone(),
+            key_files: files.into_iter().flatten().cloned().collect(),
+            keys: Box::new(move || config.publish_security()),
+        })
+    }
+
+    /// How relays that have streams from this one secure their connections, with the keys read from their files.
+    fn publish_security(&self) -> Result<AcceptedSecurity, KeyFileError> {
+        let shared_key = self.feed_key.as_ref().map(KeyPath::feed).transpose()?;
+        let shared_key = shared_key.map(FeedKey::new);
+        let keys = match (&self.feed_identity, &self.publish_keys) {
+            (Some(own), Some(list)) => Some(PublisherKeys {
+                own: own.private()?,
+                relays: list.names()?,
+            }),
+            _ => None,
+        };
+
+        Ok(AcceptedSecurity {
+            null: shared_key.is_none() && keys.is_none(),
+            shared_key,
+            keys,
         })
     }
 

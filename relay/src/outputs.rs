@@ -3,6 +3,7 @@
 use fanlight_http::Http;
 use fanlight_live::OutputServer;
 use fanlight_mqtt::Mqtt;
+use fanlight_publish::Publish;
 use fanlight_rtsp::Rtsp;
 
 use crate::StartError;
@@ -22,6 +23,9 @@ pub(crate) fn bind(config: &Config) -> Result<Vec<Box<dyn OutputServer>>, StartE
     }
     if let Some(settings) = config.rtsp_settings() {
         outputs.push(Box::new(Rtsp::bind(&settings)?));
+    }
+    if let Some(settings) = config.publish_settings() {
+        outputs.push(Box::new(Publish::bind(settings)?));
     }
     if let Some(settings) = config.mqtt_settings() {
         outputs.push(Box::new(Mqtt::bind(settings)?));

@@ -372,6 +372,10 @@ impl EventLoop {
             self.engine.on_client_detections(now, said);
         }
 
+        while let Some(report) = self.feed.next_viewer_report() {
+            self.engine.on_viewer_report(now, report);
+        }
+
         while let Some(order) = self.feed.next_order() {
             self.take_order(now, order);
         }

@@ -33,6 +33,9 @@ pub enum StartError {
     /// There is to be RTSP, and cannot be.
     #[error(transparent)]
     Rtsp(#[from] RtspError),
+    /// Relays are to be published for, and cannot be.
+    #[error(transparent)]
+    Publish(#[from] fanlight_publish::Error),
     /// There is to be MQTT, and cannot be.
     #[error(transparent)]
     Mqtt(#[from] MqttError),

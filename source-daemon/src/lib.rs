@@ -11,10 +11,11 @@ pub mod overlay;
 pub mod picture;
 pub mod pixel_buffer;
 pub mod program;
-pub mod publisher;
 mod remote_controls;
 pub mod source;
 pub mod status_client;
 pub mod stream_parts;
 pub mod supervisor;
 pub mod verification;
+
+pub use fanlight_publisher as publisher;

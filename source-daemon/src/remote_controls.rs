@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use fanlight_daemon::clock;
 use fanlight_daemon::rate_limit::LogLimiter;
 use fanlight_proto::message::{ControlAnswer, ControlRequest};
+use fanlight_publisher::{ControlHandler, ControlReply};
 use parking_lot::Mutex;
 
 use crate::camera::v4l;
@@ -44,41 +45,6 @@ impl RemoteControls {
         *self.target.lock() = target;
     }
 
-    /// Does what a relay asks for, and calls `reply`, perhaps on another thread.
-    pub(crate) fn request(
-        self: &Arc<Self>,
-        request: ControlRequest,
-        reply: impl FnOnce(ControlAnswer) + Send + 'static,
-    ) {
-        let number = request.request;
-        let refuse = move |why: &str| ControlAnswer {
-            request: number,
-            refusal: why.to_owned(),
-            ..ControlAnswer::default()
-        };
-        let (device, file) = match self.target.lock().clone() {
-            Target::None(why) => return reply(refuse(why)),
-            Target::Camera(device, file) => (device, file),
-        };
-        if self.is_busy.swap(true, Ordering::Acquire) {
-            return reply(refuse("the camera is busy with another request: try again"));
-        }
-
-        self.note(&request);
-        let this = Arc::clone(self);
-        let work = move || {
-            let answer =
-                carry_out(&device, file.as_deref(), request).unwrap_or_else(|why| refuse(&why));
-            this.is_busy.store(false, Ordering::Release);
-            reply(answer);
-        };
-        let thread = std::thread::Builder::new().name("controls".to_owned());
-        if let Err(error) = thread.spawn(work) {
-            self.is_busy.store(false, Ordering::Release);
-            tracing::error!("a relay gets no answer about controls: {error}");
-        }
-    }
-
     fn note(&self, request: &ControlRequest) {
         if request.set.is_empty() {
             return;
@@ -97,6 +63,38 @@ impl RemoteControls {
                 set = set.join(" "),
                 "a relay sets controls"
             );
+        }
+    }
+}
+
+impl ControlHandler for RemoteControls {
+    fn request(self: Arc<Self>, request: ControlRequest, reply: ControlReply) {
+        let number = request.request;
+        let refuse = move |why: &str| ControlAnswer {
+            request: number,
+            refusal: why.to_owned(),
+            ..ControlAnswer::default()
+        };
+        let (device, file) = match self.target.lock().clone() {
+            Target::None(why) => return reply(refuse(why)),
+            Target::Camera(device, file) => (device, file),
+        };
+        if self.is_busy.swap(true, Ordering::Acquire) {
+            return reply(refuse("the camera is busy with another request: try again"));
+        }
+
+        self.note(&request);
+        let this = Arc::clone(&self);
+        let work = move || {
+            let answer =
+                carry_out(&device, file.as_deref(), request).unwrap_or_else(|why| refuse(&why));
+            this.is_busy.store(false, Ordering::Release);
+            reply(answer);
+        };
+        let thread = std::thread::Builder::new().name("controls".to_owned());
+        if let Err(error) = thread.spawn(work) {
+            self.is_busy.store(false, Ordering::Release);
+            tracing::error!("a relay gets no answer about controls: {error}");
         }
     }
 }
@@ -144,7 +142,8 @@ mod tests {
             save,
             ..ControlRequest::default()
         };
-        controls.request(request, move |answer| sender.send(answer).unwrap());
+        let reply = move |answer| sender.send(answer).unwrap();
+        Arc::clone(controls).request(request, Box::new(reply));
         answer.recv().unwrap()
     }
 

@@ -114,7 +114,8 @@ impl Source {
         source.announcer = Announcer::start(&source.announced(config));
         let decided = reload::decided(config.clone());
         let controls = RemoteControls::new(decided.control_target());
-        source.publisher.serve_controls(Arc::clone(&controls));
+        let handler = Arc::clone(&controls);
+        source.publisher.serve_controls(handler);
         source.controls = Some(controls);
         source.config = Some(decided);
         source.keys = Some(KeyWatch {

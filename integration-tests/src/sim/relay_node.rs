@@ -3,19 +3,20 @@
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use fanlight_live::{EngineFeed, StreamTable, ViewerEntry};
+use fanlight_live::{Downstream, EngineFeed, LiveFrame, StreamTable, ViewerEntry};
 use fanlight_proto::clock::Time;
 use fanlight_proto::handshake::{PrivateKey, RelayAccess};
 use fanlight_proto::limits::{MAX_FRAME_BYTES, SOURCE_STALE};
-use fanlight_proto::message::parse_frame;
+use fanlight_proto::message::{ViewerVerdict, parse_frame};
 use fanlight_relay::config::Gso;
 use fanlight_relay::engine::{Engine, EngineConfig, Output, Route};
 use fanlight_relay::udp::{GsoBatch, NextRun, Refused, Sender, Wire};
 
 use super::Access;
+use super::source::Published;
 use crate::seeded::Random;
 
 /// Datagrams that the kernel takes as a train.
@@ -59,6 +60,31 @@ pub(super) struct Relay {
     turn: NextRun,
     /// The viewers whose keys it knows.
     listed: Vec<usize>,
+    /// What goes on to relays below.
+    passed_on: Arc<PassedOn>,
+}
+
+/// What a relay publishes, and the source that each came from.
+#[derive(Debug)]
+struct PassedOn {
+    relay: u64,
+    published: Mutex<Vec<(usize, Published)>>,
+}
+
+impl Downstream for PassedOn {
+    fn on_frame(&self, frame: &LiveFrame) {
+        let published = Published {
+            topic: frame.route.through(self.relay).topic(frame.stream.topic()),
+            body: frame.body.clone(),
+        };
+        let mut all = self
+            .published
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        all.push((frame.origin, published));
+    }
+
+    fn on_verdicts(&self, _: &[ViewerVerdict]) {}
 }
 
 /// Datagrams that leave.
@@ -87,6 +113,10 @@ impl Relay {
         seed.copy_from_slice(&random.bytes(32));
         let listed: Vec<usize> = (0..LISTED).collect();
         let table = StreamTable::new(SOURCE_STALE);
+        let passed_on = Arc::new(PassedOn {
+            relay: table.relay(),
+            published: Mutex::default(),
+        });
         Self {
             engine: Engine::new(EngineConfig::default(), lets_in(access, &listed), seed),
             sender: Sender::new(Gso::On, SEGMENTS),
@@ -95,7 +125,20 @@ impl Relay {
             wire: Egress::default(),
             turn: NextRun::Idle,
             listed,
+            passed_on,
         }
+    }
+
+    /// Publishes for relays below from now on.
+    pub(super) fn publish(&self) {
+        let passed_on = Arc::clone(&self.passed_on);
+        self.table.set_downstream(passed_on);
+    }
+
+    /// What it has published since it was asked last.
+    pub(super) fn published(&self) -> Vec<(usize, Published)> {
+        let published = self.passed_on.published.lock();
+        std::mem::take(&mut *published.unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) fn on_datagram(&mut self, now: Time, from: SocketAddr, datagram: &mut [u8]) {

@@ -156,6 +156,10 @@ impl World {
             relays_checked: Duration::ZERO,
         };
 
+        for relay in 0..world.relays.len() {
+            world.publish_below(relay);
+        }
+
         for viewer in 0..world.viewers.len() {
             for path in 0..world.viewers[viewer].paths.len() {
                 world.rebind(viewer, path);
@@ -376,8 +380,8 @@ impl World {
         };
 
         for relay in 0..self.relays.len() {
-            let leg = self.relays[relay].config.leg;
-            if !self.relays[relay].leg_cut {
+            let RelayConfig { leg, above, .. } = self.relays[relay].config;
+            if !self.relays[relay].leg_cut && above.is_none() {
                 self.schedule(
                     self.now + leg,
                     Event::Message {
@@ -491,6 +495,36 @@ impl World {
         }
 
         self.relays[relay].reckon(self.now);
+        self.pass_on(relay);
+    }
+
+    /// Sends what a relay has published to the relays below it.
+    fn pass_on(&mut self, relay: usize) {
+        let life = self.relays[relay].life.as_ref();
+        for (source, published) in life.map(Relay::published).unwrap_or_default() {
+            for below in 0..self.relays.len() {
+                let RelayConfig { leg, above, .. } = self.relays[below].config;
+                if above == Some(relay) && !self.relays[below].leg_cut {
+                    let published = published.clone();
+                    let message = Event::Message {
+                        relay: below,
+                        source,
+                        published,
+                    };
+                    self.schedule(self.now + leg, message);
+                }
+            }
+        }
+    }
+
+    /// Has a relay publish, if there are relays below it.
+    fn publish_below(&self, relay: usize) {
+        let mut nodes = self.relays.iter();
+        if let Some(life) = &self.relays[relay].life
+            && nodes.any(|node| node.config.above == Some(relay))
+        {
+            life.publish();
+        }
     }
 
     fn at_viewer(&mut self, to: SocketAddr, datagram: Vec<u8>) {

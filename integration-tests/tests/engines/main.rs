@@ -14,6 +14,7 @@ mod oracle;
 mod paths;
 mod random_cases;
 mod replays;
+mod tree;
 
 use std::time::Duration;
 

@@ -43,6 +43,7 @@ mod tampering;
 mod tcp;
 mod topology;
 mod tracker;
+mod tree;
 mod two_decoders;
 mod verification;
 mod webrtc;

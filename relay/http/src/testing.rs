@@ -29,6 +29,7 @@ pub(super) fn picture_of(stream: &str, number: u64) -> LiveFrame {
         },
         header,
         jpeg: Bytes::from_static(b"JPEG"),
+        route: fanlight_proto::route::Route::default(),
     };
 
     LiveFrame::new(0, frame, Bytes::new(), Time::default())

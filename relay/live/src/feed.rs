@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fanlight_proto::message::{SourceClock, StreamName, ViewerVerdict};
+use fanlight_proto::message::{SourceClock, StreamName, ViewerReport, ViewerVerdict};
 use tokio::sync::Notify;
 
 use crate::client_detections::ClientDetections;
@@ -108,6 +108,12 @@ impl EngineFeed {
     #[must_use]
     pub fn next_detections(&self) -> Option<ClientDetections> {
         self.table.next_detections()
+    }
+
+    /// Takes what another relay, which has its stream from this one, says of a viewer.
+    #[must_use]
+    pub fn next_viewer_report(&self) -> Option<ViewerReport> {
+        self.table.next_viewer_report()
     }
 
     /// Takes what an admin wants of a screen.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{CheckedFrame, FrameHeader, FrameId, StreamName};
+use fanlight_proto::route::Route;
 
 /// A frame of a source, or with an empty picture a heartbeat. Its bytes are those that came from the source.
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ pub struct LiveFrame {
     pub jpeg: Bytes,
     /// The encoded `Frame` as it came.
     pub body: Bytes,
+    /// Which way it came from the source.
+    pub route: Route,
     /// When it came to the relay.
     pub received: Time,
     /// When it was captured by the relay's clock, in microseconds; none while the source's clock is not known here.
@@ -38,6 +41,7 @@ impl LiveFrame {
             id,
             header,
             jpeg,
+            route,
         } = frame;
 
         Self {
@@ -47,6 +51,7 @@ impl LiveFrame {
             header,
             jpeg,
             body,
+            route,
             received,
             captured_us: None,
             index: 0,

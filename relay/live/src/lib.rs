@@ -10,6 +10,8 @@
 pub mod access;
 mod client_detections;
 mod clients;
+mod clocks;
+mod downstream;
 pub mod events;
 mod feed;
 mod frame;
@@ -31,6 +33,8 @@ pub mod whep;
 
 pub use client_detections::ClientDetections;
 pub use clients::{Client, ClientHandle, ClientTotals, Clients, OutputKind, ScreenReport, Sent};
+pub use clocks::Clocks;
+pub use downstream::Downstream;
 pub use feed::EngineFeed;
 pub use frame::{Arrival, LiveFrame};
 pub use output::{Output, OutputServer, start_thread};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
+use fanlight_proto::limits::MAX_HOPS;
 use fanlight_proto::message::{FrameId, StreamName};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -28,6 +29,16 @@ pub enum Refused {
     /// Another source, which is still alive, has a stream of this name: its place in the settings.
     #[error("source {} has a stream of that name: give one of the two another name", .0 + 1)]
     Taken(usize),
+    /// It came back to the relay that had it from its source.
+    #[error(
+        "it comes from this relay: two relays take streams from each other, so leave one out of the other's `sources`"
+    )]
+    Loop,
+    /// It has passed as many relays as it may.
+    #[error(
+        "it has passed {MAX_HOPS} relays, and may not pass more: take the stream from a relay nearer to its source"
+    )]
+    TooFar,
     /// Larger than what the memory budget leaves each stream.
     #[error(
         "its frame of {bytes} bytes is over {limit}, a quarter of its share of the relay's memory_budget: raise that, or send smaller frames"
@@ -85,6 +96,8 @@ struct State {
     channels: Channels,
     /// Until then a client counts as watching that asked for one picture.
     linger: Option<Time>,
+    /// How many watch by other relays.
+    downstream: u32,
     /// How many watch, as the engine was told last.
     told_demand: u32,
     closed: bool,
@@ -103,6 +116,7 @@ impl Slot {
             meter: RateMeter::default(),
             channels: Channels::default(),
             linger: None,
+            downstream: 0,
             told_demand: 0,
             closed: false,
         };
@@ -186,7 +200,8 @@ impl Slot {
     }
 
     pub(crate) fn is_watched(&self) -> bool {
-        !self.state.lock().channels.is_empty()
+        let state = self.state.lock();
+        !state.channels.is_empty() || state.downstream > 0
     }
 
     /// No frame will come to this slot any more. Wakes its subscribers, who are to notice that.
@@ -231,6 +246,11 @@ impl Slot {
         self.state.lock().linger = Some(now + LINGER);
     }
 
+    /// So many watch by other relays.
+    pub(crate) fn set_downstream(&self, downstream: u32) {
+        self.state.lock().downstream = downstream;
+    }
+
     /// How many clients of other outputs than `engine` watch.
     pub(crate) fn watchers(&self, engine: &Arc<OutputWaker>) -> u32 {
         self.state.lock().watchers(engine)
@@ -240,7 +260,8 @@ impl Slot {
     pub(crate) fn new_demand(&self, now: Time, engine: &Arc<OutputWaker>) -> Option<u32> {
         let mut state = self.state.lock();
         let lingers = state.linger.is_some_and(|until| now < until);
-        let demand = state.watchers(engine).max(u32::from(lingers));
+        let clients = state.watchers(engine).saturating_add(state.downstream);
+        let demand = clients.max(u32::from(lingers));
         let told = std::mem::replace(&mut state.told_demand, demand);
         (told != demand).then_some(demand)
     }

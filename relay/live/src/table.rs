@@ -1,21 +1,28 @@
 //! The table of live streams: the one place between inputs and outputs. Used by all threads.
 
+mod admission;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{
     AtomicU64, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
 };
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use fanlight_daemon::clock;
 use fanlight_proto::clock::Time;
 use fanlight_proto::limits::MAX_STREAMS;
-use fanlight_proto::message::{CheckedFrame, FrameHeader, SourceClock, StreamName, ViewerVerdict};
+use fanlight_proto::message::{
+    CheckedFrame, FrameHeader, SourceClock, StreamName, ViewerReport, ViewerVerdict,
+};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::client_detections::{ClientDetections, MAX_WAITING};
 use crate::clients::Clients;
+use crate::clocks::Clocks;
+use crate::downstream::Downstream;
 use crate::frame::LiveFrame;
 use crate::ledger::{ClientMemory, SharedRefusals};
 use crate::output_waker::OutputWaker;
@@ -25,9 +32,8 @@ use crate::sources::{SourceEntry, Sources};
 use crate::status::{EngineStatus, ListedStream, StreamEntry};
 use crate::traffic::{Sample, Traffic, TrafficTotals};
 
-/// Frames that a stream with viewers holds at least: the one that comes in, the newest here, the newest in the engine, and its
-/// datagrams (decision 060). A frame is at most this part of its stream's share of the memory.
-const FRAMES_HELD: usize = 4;
+/// Clocks that wait for the engine, which takes them with the next frame or viewer: two for each stream there can be.
+const MAX_CLOCKS: usize = 2 * MAX_STREAMS;
 
 /// The newest frame of each stream, and who watches it.
 #[derive(Debug)]
@@ -44,24 +50,29 @@ pub struct StreamTable {
     list_version: watch::Sender<u64>,
     listed: Mutex<(Vec<ListedStream>, Vec<SourceEntry>)>,
     engine: Arc<OutputWaker>,
-    for_engine: Mutex<ForEngine>,
+    pub(crate) for_engine: Mutex<ForEngine>,
     refusals: SharedRefusals,
     client_memory: ClientMemory,
     /// What all streams may hold together, in bytes.
     stream_memory: AtomicUsize,
+    /// Names the run of this relay.
+    pub(crate) relay: u64,
+    /// Where all frames go on to other relays.
+    pub(crate) downstream: OnceLock<Arc<dyn Downstream>>,
     /// By the names of the outputs that need a peer, why they have none.
     output_problems: Mutex<BTreeMap<&'static str, Option<String>>>,
 }
 
 /// What waits for the engine: the newest of each, and each bounded by the number of sources or streams, or by a `MAX_WAITING`.
 #[derive(Debug, Default)]
-struct ForEngine {
-    clocks: BTreeMap<usize, SourceClock>,
-    new_clocks: BTreeMap<usize, SourceClock>,
+pub(crate) struct ForEngine {
+    pub(crate) clocks: Clocks<SourceClock>,
+    new_clocks: VecDeque<(usize, SourceClock)>,
     verdicts: BTreeMap<usize, Vec<ViewerVerdict>>,
     demand: BTreeMap<StreamName, u32>,
     detections: VecDeque<ClientDetections>,
     orders: VecDeque<ScreenOrder>,
+    pub(crate) reports: VecDeque<ViewerReport>,
 }
 
 impl StreamTable {
@@ -83,6 +94,8 @@ impl StreamTable {
             refusals: SharedRefusals::default(),
             client_memory: ClientMemory::default(),
             stream_memory: AtomicUsize::new(usize::MAX),
+            relay: clock::random_u64().max(1),
+            downstream: OnceLock::new(),
             output_problems: Mutex::default(),
         })
     }
@@ -109,8 +122,13 @@ impl StreamTable {
             self.sources.refuse(received, origin, stream, *why);
         };
 
+        let passed_on = self
+            .downstream
+            .get()
+            .map(|downstream| (downstream, frame.clone()));
         let slot = self
-            .check_size(&streams, &frame)
+            .check_route(&frame)
+            .and_then(|()| self.check_size(&streams, &frame))
             .and_then(|()| self.slot_for(&mut streams, &frame))
             .inspect_err(|why| refused(&frame.stream, why))?;
         let published = slot
@@ -121,6 +139,10 @@ impl StreamTable {
         published.wake();
         if published.is_news {
             self.engine.wake();
+        }
+
+        if let Some((downstream, frame)) = passed_on {
+            downstream.on_frame(&frame);
         }
 
         if let Some(sample) = sample {
@@ -140,14 +162,20 @@ impl StreamTable {
     /// Notes what is known of the clock of source `origin`.
     pub fn put_clock(&self, origin: usize, clock: SourceClock) {
         let mut waiting = self.for_engine.lock();
-        waiting.clocks.insert(origin, clock);
-        waiting.new_clocks.insert(origin, clock);
+        waiting.clocks.put(origin, clock.clock_id, clock);
+        if waiting.new_clocks.len() == MAX_CLOCKS {
+            waiting.new_clocks.pop_front();
+        }
+        waiting.new_clocks.push_back((origin, clock));
         drop(waiting);
         self.wake_watching_engine();
     }
 
     /// Leaves what source `origin` makes of its viewers.
     pub fn put_verdicts(&self, origin: usize, verdicts: Vec<ViewerVerdict>) {
+        if let Some(downstream) = self.downstream.get() {
+            downstream.on_verdicts(&verdicts);
+        }
         self.for_engine.lock().verdicts.insert(origin, verdicts);
         self.wake_watching_engine();
     }
@@ -345,7 +373,7 @@ impl StreamTable {
     }
 
     pub(crate) fn next_clock(&self) -> Option<(usize, SourceClock)> {
-        self.for_engine.lock().new_clocks.pop_first()
+        self.for_engine.lock().new_clocks.pop_front()
     }
 
     pub(crate) fn next_verdicts(&self) -> Option<(usize, Vec<ViewerVerdict>)> {
@@ -358,6 +386,10 @@ impl StreamTable {
 
     pub(crate) fn next_detections(&self) -> Option<ClientDetections> {
         self.for_engine.lock().detections.pop_front()
+    }
+
+    pub(crate) fn next_viewer_report(&self) -> Option<ViewerReport> {
+        self.for_engine.lock().reports.pop_front()
     }
 
     pub(crate) fn next_order(&self) -> Option<ScreenOrder> {
@@ -396,21 +428,6 @@ impl StreamTable {
         });
     }
 
-    /// Refuses a frame of which a stream could not hold as many as it must.
-    fn check_size(
-        &self,
-        streams: &BTreeMap<StreamName, Arc<Slot>>,
-        frame: &LiveFrame,
-    ) -> Result<(), Refused> {
-        let sharing = streams.len() + usize::from(!streams.contains_key(&frame.stream));
-        let limit = self.stream_memory.load(Relaxed) / sharing / FRAMES_HELD;
-        let bytes = frame.body.len();
-        if bytes > limit {
-            return Err(Refused::TooLarge { bytes, limit });
-        }
-        Ok(())
-    }
-
     /// The slot of the frame's stream, which may be new.
     fn slot_for(
         &self,
@@ -440,10 +457,9 @@ impl StreamTable {
 
     /// When a frame of source `origin` was captured by our clock; none when its clock is not known.
     fn captured_us(&self, origin: usize, header: &FrameHeader) -> Option<i64> {
-        let clock = *self.for_engine.lock().clocks.get(&origin)?;
+        let clock = *self.for_engine.lock().clocks.get(origin, header.clock_id)?;
         let captured_ns = i64::try_from(header.captured_ns).ok()?;
-        let is_known = clock.clock_id == header.clock_id;
-        is_known.then(|| captured_ns.saturating_sub(clock.offset_ns) / 1_000)
+        Some(captured_ns.saturating_sub(clock.offset_ns) / 1_000)
     }
 
     /// Clocks and verdicts are for viewers: without any they wait until the engine looks.

@@ -107,6 +107,7 @@ pub(crate) fn frame(
         id,
         header,
         jpeg: Bytes::from_static(jpeg),
+        route: fanlight_proto::route::Route::default(),
     }
 }
 

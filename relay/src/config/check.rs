@@ -67,7 +67,7 @@ impl Config {
     }
 
     /// How many or much there may be of each, and its range.
-    fn counts(&self) -> [(&'static str, usize, RangeInclusive<u64>); 14] {
+    fn counts(&self) -> [(&'static str, usize, RangeInclusive<u64>); 15] {
         let budget = self.memory_budget.unwrap_or(MIN_MEMORY_BUDGET);
         let budgets = MIN_MEMORY_BUDGET as u64..=1 << 40;
         let per_address = self.sessions_per_address.unwrap_or(1);
@@ -82,6 +82,7 @@ impl Config {
                 0..=MAX_SOURCES as u64,
             ),
             ("number of streams", self.streams.len(), streams),
+            ("number of publish", self.publish.len(), 0..=16),
             ("http_connections", self.http_connections, 1..=8192),
             ("http_connections_per_address", connections_each, 1..=8192),
             (
@@ -108,11 +109,14 @@ impl Config {
     fn check_feed(&self) -> Result<(), ConfigError> {
         let half = |there, missing| Err(ConfigError::HalfOfIdentity { there, missing });
         match (&self.feed_identity, &self.source_keys) {
-            (Some(_), None) => return half("feed_identity", "source_keys"),
+            (Some(_), None) if self.publish_keys.is_none() => {
+                return half("feed_identity", "source_keys");
+            }
             (None, Some(_)) => return half("source_keys", "feed_identity"),
             _ => {}
         }
 
+        self.check_publish()?;
         for source in &self.sources {
             source.check_connectable()?;
         }
@@ -122,6 +126,21 @@ impl Config {
         match remote {
             Some(source) if !sealed && !self.allow_remote_sources => {
                 Err(ConfigError::Unsealed(source.clone()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_publish(&self) -> Result<(), ConfigError> {
+        if self.publish_keys.is_some() && self.feed_identity.is_none() {
+            return Err(ConfigError::PublishKeysAlone);
+        }
+
+        let sealed = self.feed_key.is_some() || self.publish_keys.is_some();
+        let remote = self.publish.iter().find(|endpoint| !endpoint.is_local());
+        match remote {
+            Some(endpoint) if !sealed && !self.publish_unsealed => {
+                Err(ConfigError::PublishUnsealed(endpoint.clone()))
             }
             _ => Ok(()),
         }

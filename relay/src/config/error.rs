@@ -26,6 +26,16 @@ pub enum ConfigError {
          source_keys), or write allow_remote_sources = true if that is meant"
     )]
     Unsealed(Endpoint),
+    /// Frames would be published to whoever can connect, and nobody said that this is meant.
+    #[error(
+        "publish: other hosts can reach {0}, and the pictures would cross the network unencrypted: set feed_key, here and \
+         at those relays, to a file that `fanlight-relay keygen feed FILE` makes, or give each side a key of its own \
+         (feed_identity, publish_keys), or write publish_unsealed = true if that is meant"
+    )]
+    PublishUnsealed(Endpoint),
+    /// Keys of relays take a key of this one.
+    #[error("publish_keys needs feed_identity, which `fanlight-relay keygen pair FILE` makes")]
+    PublishKeysAlone,
     /// Keys of sources take a key of the relay, and the other way round.
     #[error(
         "{there} needs {missing}: sources with keys of their own take the relay's key (feed_identity, which \

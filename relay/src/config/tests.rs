@@ -299,3 +299,26 @@ fn groups_of_rtsp_are_for_relays_that_everyone_may_watch_and_ports_are_even() {
         "{errors:?}"
     );
 }
+
+#[test]
+fn streams_are_published_to_other_hosts_only_sealed_or_on_purpose() {
+    let remote = |publish_unsealed| Config {
+        publish: vec!["tcp://*:5020".parse().unwrap()],
+        publish_unsealed,
+        ..Config::default()
+    };
+    let refused = remote(false).check().unwrap_err().to_string();
+    assert!(refused.contains("publish_unsealed"), "{refused}");
+    remote(true).check().unwrap();
+
+    let local = Config {
+        publish: vec!["ipc:///run/a.ipc".parse().unwrap()],
+        ..Config::default()
+    };
+    local.check().unwrap();
+    let keys = Config {
+        publish_keys: Some("/a".parse().unwrap()),
+        ..local
+    };
+    assert_eq!(keys.check(), Err(ConfigError::PublishKeysAlone));
+}

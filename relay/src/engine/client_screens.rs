@@ -94,7 +94,7 @@ impl Engine {
         let Some(stream) = self.streams.named(&said.stream) else {
             return;
         };
-        let origin = stream.origin;
+        let (origin, clock_id) = (stream.origin, stream.clock_id);
         let full = self.clients.len() >= MAX_SCREENS;
         if full && !self.clients.contains_key(&said.client) {
             return;
@@ -117,7 +117,8 @@ impl Engine {
         screen.heard = now;
         screen.report = said.report;
 
-        let clock = self.clocks.at(now, origin).filter(|_| !said.knows_clocks);
+        let clock = self.clocks.at(now, origin, clock_id);
+        let clock = clock.filter(|_| !said.knows_clocks);
         screen.clock_error_us = clock.map_or(0, |clock| clock.error_us);
 
         if let Some(report) = said.screen {

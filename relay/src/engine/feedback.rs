@@ -1,18 +1,19 @@
 //! Feedback to the sources: who watches, and what they detected. Decides when a source gets a report and
 //! what is in it, with all viewers taking turns.
 
+mod report_builder;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use fanlight_live::ledger::Resource;
 use fanlight_proto::clock::Time;
-use fanlight_proto::feed::{MAX_FEEDBACK_BYTES, MAX_FEEDBACK_DETECTIONS, MAX_VIEWER_REPORTS};
+use fanlight_proto::feed::{MAX_FEEDBACK_BYTES, MAX_FEEDBACK_DETECTIONS};
 use fanlight_proto::limits::{MAX_DETECTIONS, MAX_STREAMS};
 use fanlight_proto::message::{
     Demand, Detections, FeedbackReport, Report, StreamName, Verdict, ViewerReport, ViewerVerdict,
 };
-use prost::Message as _;
 
 use super::Engine;
 use super::client_screens::{ClientScreens, Screen, ScreenKey};
@@ -21,6 +22,7 @@ use super::output::{Output, Route};
 use super::sessions::{Session, Sessions};
 use super::stream::Stream;
 use super::viewer_feedback::ViewerFeedback;
+use report_builder::{ReportBuilder, report_waiting};
 
 /// Between reports when nothing happens: a lost report is replaced, and the viewers' counts are fresh.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
@@ -40,6 +42,12 @@ const MAX_DEPARTED: usize = 256;
 
 /// So much of a report may be about viewers that have left: they do not keep out those that stay.
 const MAX_DEPARTED_BYTES: usize = MAX_FEEDBACK_BYTES / 4;
+
+/// Reports of viewers of other relays that wait for one source: what it hears in a second. The oldest give way.
+const MAX_RELAYED: usize = 1024;
+
+/// So much of a report may be about them, beside those that have left: the rest is for this relay's own.
+const MAX_RELAYED_BYTES: usize = MAX_FEEDBACK_BYTES / 4;
 
 /// Room that every report keeps for at least one viewer: with the longest names and numbers, and all the
 /// detections of one report, it takes 1 958 bytes.
@@ -71,6 +79,8 @@ struct Origin {
     /// The screen that was reported last.
     last_screen: Option<ScreenKey>,
     departed: VecDeque<ViewerReport>,
+    /// What other relays, which have the stream from this one, say of their viewers.
+    relayed: VecDeque<ViewerReport>,
 }
 
 impl FeedbackScheduler {
@@ -123,14 +133,14 @@ impl FeedbackScheduler {
             .position(|origin| origin.number == number);
 
         let at = known.unwrap_or_else(|| {
-            let departed = VecDeque::new();
             self.origins.push(Origin {
                 number,
                 last: None,
                 due: now,
                 refresh: now,
                 last_screen: None,
-                departed,
+                departed: VecDeque::new(),
+                relayed: VecDeque::new(),
             });
 
             self.origins.len() - 1
@@ -140,14 +150,11 @@ impl FeedbackScheduler {
 }
 
 impl Origin {
-    /// Adds those who have left, as far as there is room within `max_bytes`.
-    fn report_departed(&mut self, builder: &mut ReportBuilder, max_bytes: usize) {
-        while let Some(report) = self.departed.pop_front() {
-            if !builder.add(report.clone(), max_bytes) {
-                self.departed.push_front(report);
-                break;
-            }
+    fn relay(&mut self, report: ViewerReport) {
+        if self.relayed.len() == MAX_RELAYED {
+            self.relayed.pop_front();
         }
+        self.relayed.push_back(report);
     }
 
     fn depart(&mut self, report: ViewerReport) {
@@ -155,48 +162,6 @@ impl Origin {
             self.departed.pop_front();
         }
         self.departed.push_back(report);
-    }
-}
-
-/// Builds a report within its bounds.
-struct ReportBuilder {
-    feedback: FeedbackReport,
-    bytes: usize,
-    detections: usize,
-}
-
-impl ReportBuilder {
-    fn new(relay: u64, demand: Vec<Demand>) -> Self {
-        // The upstream sets the sequence; this is the longest.
-        let feedback = FeedbackReport {
-            relay,
-            sequence: u64::MAX,
-            demand,
-            viewers: Vec::new(),
-        };
-
-        Self {
-            bytes: feedback.encoded_len(),
-            feedback,
-            detections: 0,
-        }
-    }
-
-    /// Adds `report` if there is room within `max_bytes`.
-    fn add(&mut self, report: ViewerReport, max_bytes: usize) -> bool {
-        let length = report.encoded_len();
-        let bytes = self.bytes + 1 + prost::length_delimiter_len(length) + length;
-        let detections = self.detections + report.detections.len();
-        let fits = bytes <= max_bytes
-            && detections <= MAX_FEEDBACK_DETECTIONS
-            && self.feedback.viewers.len() < MAX_VIEWER_REPORTS;
-        if fits {
-            self.bytes = bytes;
-            self.detections = detections;
-            self.feedback.viewers.push(report);
-        }
-
-        fits
     }
 }
 
@@ -215,6 +180,18 @@ impl Engine {
             stream.origin,
             if first { URGENT_INTERVAL } else { INTERVAL },
         );
+    }
+
+    /// Passes on what another relay says of a viewer of a stream that it has from this one.
+    pub fn on_viewer_report(&mut self, now: Time, report: ViewerReport) {
+        let name = report.stream.parse::<StreamName>();
+        let Some(stream) = name.ok().and_then(|name| self.streams.named(&name)) else {
+            return;
+        };
+
+        let origin = stream.origin;
+        self.feedback.origin(now, origin).relay(report);
+        self.feedback.schedule(now, origin, INTERVAL);
     }
 
     /// Takes the verdicts of the source behind upstream `origin`. Verdicts about viewers of other sources are
@@ -367,12 +344,16 @@ impl Engine {
 
         let mut builder = ReportBuilder::new(feedback.relay, demand.collect());
         let origin = &mut feedback.origins[at];
-        let most = (builder.bytes + MAX_DEPARTED_BYTES).min(MAX_FEEDBACK_BYTES - ROOM_FOR_ONE);
-
-        origin.report_departed(&mut builder, most);
+        for (waiting, share) in [
+            (&mut origin.departed, MAX_DEPARTED_BYTES),
+            (&mut origin.relayed, MAX_RELAYED_BYTES),
+        ] {
+            let most = (builder.bytes + share).min(MAX_FEEDBACK_BYTES - ROOM_FOR_ONE);
+            report_waiting(waiting, &mut builder, most);
+        }
         let turns = turns(&own, sessions, clients, origin.last_screen);
         let share = share(turns.len());
-        let mut more = !origin.departed.is_empty();
+        let mut more = !(origin.departed.is_empty() && origin.relayed.is_empty());
         let mut cut = Vec::new();
 
         for key in turns {

@@ -38,7 +38,8 @@ impl PulseContext<'_> {
             keys: keys.map(KeyRotation::messages).unwrap_or_default(),
             frames_skipped: delivery.skipped(),
             frames_aborted: delivery.aborted(),
-            source_clock: stream.and_then(|stream| self.clocks.at(self.now, stream.origin)),
+            source_clock: stream
+                .and_then(|stream| self.clocks.at(self.now, stream.origin, stream.clock_id)),
             parity_percent: parity_percent(stream, session),
             pause_us: pause_us(stream, session),
             echo_us: 0,

@@ -1,25 +1,25 @@
 //! The offsets of the sources' clocks.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use fanlight_live::Clocks;
 use fanlight_proto::clock::Time;
 use fanlight_proto::clock_filter::drift;
 use fanlight_proto::message::SourceClock;
 
-/// The newest offset of each upstream's clock. There are no more than [`MAX_SOURCES`](crate::config::MAX_SOURCES).
+/// The newest offset of each clock behind each upstream.
 #[derive(Debug, Default)]
-pub(super) struct SourceClocks(BTreeMap<usize, (Time, SourceClock)>);
+pub(super) struct SourceClocks(Clocks<(Time, SourceClock)>);
 
 impl SourceClocks {
-    /// Sets what was known of the clock of upstream `origin` at `now`.
+    /// Sets what was known of a clock behind upstream `origin` at `now`.
     pub(super) fn note(&mut self, now: Time, origin: usize, clock: SourceClock) {
-        self.0.insert(origin, (now, clock));
+        self.0.put(origin, clock.clock_id, (now, clock));
     }
 
-    /// What is known at `now`, less certain the longer ago it was noted.
-    pub(super) fn at(&self, now: Time, origin: usize) -> Option<SourceClock> {
-        let (noted, clock) = *self.0.get(&origin)?;
+    /// What is known at `now` of the clock `clock_id`, less certain the longer ago it was noted.
+    pub(super) fn at(&self, now: Time, origin: usize, clock_id: u64) -> Option<SourceClock> {
+        let (noted, clock) = *self.0.get(origin, clock_id)?;
         // A clock does not drift from itself.
         let exact = clock.offset_ns == 0 && clock.error_us == 0;
         let grown = if exact {
@@ -52,12 +52,12 @@ mod tests {
 
         clocks.note(then, 3, known);
         assert_eq!(
-            (clocks.at(then, 3), clocks.at(then, 4)),
+            (clocks.at(then, 3, 9), clocks.at(then, 4, 9)),
             (Some(known), None)
         );
 
         assert_eq!(
-            clocks.at(later, 3),
+            clocks.at(later, 3, 9),
             Some(SourceClock {
                 error_us: 1100,
                 ..known
@@ -71,6 +71,6 @@ mod tests {
         };
 
         clocks.note(then, 3, own);
-        assert_eq!(clocks.at(later, 3), Some(own));
+        assert_eq!(clocks.at(later, 3, 5), Some(own));
     }
 }

@@ -41,7 +41,8 @@ impl Engine {
                 .iter()
                 .map(|stream| {
                     let clients = self.feedback.clients(&stream.name);
-                    entry(stream, clients, self.clocks.at(now, stream.origin))
+                    let clock = self.clocks.at(now, stream.origin, stream.clock_id);
+                    entry(stream, clients, clock)
                 })
                 .collect(),
             verdicts: self

@@ -46,6 +46,8 @@ pub(super) struct Stream {
     pub(super) slot: usize,
     /// Which upstream it comes from.
     pub(super) origin: usize,
+    /// The clock by which its frames are stamped.
+    pub(super) clock_id: u64,
     pub(super) heard: Time,
     /// When the news in `status` came in: older news does not overwrite it.
     told: Time,
@@ -103,6 +105,7 @@ impl Stream {
             alias,
             slot,
             origin: arrival.frame.origin,
+            clock_id: arrival.frame.header.clock_id,
             heard: arrival.frame.received,
             told: arrival.frame.received,
             status: Status {
@@ -359,6 +362,7 @@ impl Stream {
         }
 
         let header = &arrival.frame.header;
+        self.clock_id = header.clock_id;
         if !arrival.frame.jpeg.is_empty() {
             self.picture = (header.width, header.height);
         }

@@ -105,6 +105,23 @@ pub(super) const fn same_clock(clock_id: u64) -> SourceClock {
     }
 }
 
+/// What a relay said of a clock may be two seconds old, in which two clocks part by 100 ppm at most.
+const OLD_US: u32 = 200;
+
+/// What is known of a source's clock by a relay, of whose clock this is known.
+pub(super) const fn composed(relay: SourceClock, source: SourceClock) -> SourceClock {
+    let exact = source.offset_ns == 0 && source.error_us == 0;
+    let old_us = if exact { 0 } else { OLD_US };
+    SourceClock {
+        clock_id: source.clock_id,
+        offset_ns: relay.offset_ns.saturating_add(source.offset_ns),
+        error_us: relay
+            .error_us
+            .saturating_add(source.error_us)
+            .saturating_add(old_us),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,6 +182,28 @@ mod tests {
         assert_eq!((clock.clock_id, clock.offset_ns), (9, 500_000_000_000));
         assert!((1000..1010).contains(&clock.error_us), "{clock:?}");
         assert_eq!(probe.on_answer(ms(2), &answer(2, 9, ms(500_001))), None);
+    }
+
+    #[test]
+    fn a_sources_clock_is_known_by_that_of_the_relay_before_us() {
+        let relay = SourceClock {
+            clock_id: 7,
+            offset_ns: 500,
+            error_us: 30,
+        };
+        let source = SourceClock {
+            clock_id: 9,
+            offset_ns: -2_000,
+            error_us: 40,
+        };
+        let known = composed(relay, source);
+        assert_eq!((known.clock_id, known.offset_ns), (9, -1_500));
+        assert_eq!(known.error_us, 30 + 40 + OLD_US);
+        let same_host = SourceClock {
+            clock_id: 7,
+            ..SourceClock::default()
+        };
+        assert_eq!(composed(relay, same_host), relay);
     }
 
     #[test]

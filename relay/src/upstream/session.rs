@@ -14,12 +14,12 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::feed::{self, ANSWER_TOPIC};
 use fanlight_proto::message::{
     CheckedFrame, ControlAnswer, ControlRequest, FeedbackReport, RefusedStream, RefusedStreams,
-    StreamName, parse_frame,
+    SourceClock, StreamName, parse_frame,
 };
 use fanlight_proto::zmtp::{Encoder, Event, MAX_UPSTREAM};
 use tokio::sync::{oneshot, watch};
 
-use super::clock_probe::{ClockProbe, same_clock};
+use super::clock_probe::{ClockProbe, composed, same_clock};
 use super::listing::Listing;
 use super::{Ended, FeedKeys, Terms, Upstream};
 
@@ -299,6 +299,8 @@ struct FeedReceiver<'a> {
     probe: ClockProbe,
     catch_up: CatchUp,
     same_clock: bool,
+    /// What is known of the clock of whoever publishes: of a source, or of a relay.
+    publisher_clock: Option<SourceClock>,
     heard: bool,
     /// Whether a frame was refused since the source was told.
     has_refused: bool,
@@ -326,6 +328,7 @@ impl<'a> FeedReceiver<'a> {
             probe: ClockProbe::new(now, clock_id),
             catch_up: CatchUp::new(clock_id),
             same_clock: false,
+            publisher_clock: None,
             heard: false,
             has_refused: false,
             asked: None,
@@ -339,7 +342,7 @@ impl<'a> FeedReceiver<'a> {
             return self.receive_answer(topic, &body);
         }
 
-        let wanted = self.topics.iter().any(|wanted| wanted == topic);
+        let wanted = self.topics.iter().any(|wanted| topic.starts_with(wanted));
         if !wanted && !self.topics.is_empty() {
             return self.refuse(&"it publishes a stream that is not to be taken from it");
         }
@@ -370,6 +373,16 @@ impl<'a> FeedReceiver<'a> {
 
         if let Some(clock) = self.probe.on_answer(self.last, &answer) {
             self.table.put_clock(origin, clock);
+            self.publisher_clock = Some(clock);
+        }
+
+        for beyond in answer.source_clocks {
+            if let Some(publisher) = self
+                .publisher_clock
+                .filter(|_| beyond.clock_id != self.clock_id)
+            {
+                self.table.put_clock(origin, composed(publisher, beyond));
+            }
         }
     }
 

@@ -165,6 +165,7 @@ impl Decoding {
             id,
             header,
             jpeg,
+            ..
         } = frame;
 
         counters.on_decoded(FrameInfo {

@@ -92,6 +92,7 @@ impl World {
                 let access = self.relays[at].config.access;
                 self.relays[at].life = Some(Relay::new(&mut self.random, access));
                 self.relays[at].reckon(self.now);
+                self.publish_below(at);
             }
             Node::Viewer(at) => {
                 let Self {

@@ -6,7 +6,7 @@ use fanlight_proto::detections::encode;
 use fanlight_proto::feed::{encode_feedback, parse_to_source};
 use fanlight_proto::limits::{DETECTIONS_PER_SECOND, MAX_DETECTION_BYTES, MAX_DETECTIONS};
 use fanlight_proto::message::{
-    Ball, CanaryStatus, Demand, Detection, Detections, Report, Verdict, ViewerVerdict,
+    Ball, CanaryStatus, Demand, Detection, Detections, Report, Verdict, ViewerReport, ViewerVerdict,
 };
 use prost::Message as _;
 
@@ -719,4 +719,34 @@ fn what_could_not_be_said_is_counted_or_told_again() {
         seen.iter()
             .any(|seen| seen.viewer == 1 && seen.dropped == 3 && seen.detections.is_empty())
     );
+}
+
+#[test]
+fn reports_of_other_relays_go_to_the_source_of_their_stream_and_leave_room_for_its_own() {
+    let mut rig = Rig::new();
+    rig.heartbeat("cam", 1, 100, State::Live);
+    let (own, session) = rig.add_viewer(1);
+    rig.told(SECOND);
+    for viewer in 1..=2000 {
+        rig.engine.on_viewer_report(
+            rig.now,
+            ViewerReport {
+                stream: if viewer == 1 { "eye" } else { "cam" }.to_owned(),
+                viewer: 0x5eed_0000_0000 + viewer,
+                name: "elsewhere".to_owned(),
+                ..ViewerReport::default()
+            },
+        );
+    }
+
+    rig.keep_alive(own, session);
+    let told = rig.told(SECOND);
+    let reports = || told.iter().flat_map(|report| &report.viewers);
+    let relayed = reports().filter(|report| report.name == "elsewhere");
+    assert!(
+        (100..1024).contains(&relayed.count()),
+        "as many as have room"
+    );
+    assert!(reports().any(|report| report.address == own.to_string()));
+    assert!(reports().all(|report| report.stream == "cam"));
 }

@@ -13,7 +13,7 @@ fn every_pulse_tells_the_clock_of_the_streams_own_source() {
 
     assert_eq!(told(&mut rig), None, "nothing is known yet");
     let known = SourceClock {
-        clock_id: 9,
+        clock_id: 0,
         offset_ns: -5_000_000_000,
         error_us: 120,
     };

@@ -30,6 +30,7 @@ fn started(jpeg: &[u8], kbps: u32) -> (EncoderTask, mpsc::Receiver<EncodedFrame>
         id,
         header,
         jpeg: Bytes::copy_from_slice(jpeg),
+        route: fanlight_proto::route::Route::default(),
     };
 
     let table = StreamTable::new(SOURCE_STALE);

@@ -5,7 +5,7 @@ mod tests;
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -85,6 +85,8 @@ pub(super) struct Subscriber {
     encoder: Mutex<Encoder>,
     queue: Mutex<SendQueue>,
     wake: Notify,
+    /// It has said something that only relays say.
+    is_relay: AtomicBool,
 }
 
 /// What became of a message for one subscriber.
@@ -103,6 +105,7 @@ impl Subscriber {
             encoder: Mutex::new(encoder),
             queue: Mutex::default(),
             wake: Notify::new(),
+            is_relay: AtomicBool::new(false),
         }
     }
 
@@ -165,10 +168,15 @@ impl Subscriber {
     }
 
     /// Queues an answer, before the frames that come from now on.
-    fn answer(&self, body: Bytes) {
+    pub(super) fn answer(&self, body: Bytes) {
         let topic = Bytes::from_static(ANSWER_TOPIC);
         self.queue().push(Message { topic, body });
         self.wake.notify_one();
+    }
+
+    /// Whether it is a relay, as far as is known.
+    pub(super) fn is_relay(&self) -> bool {
+        self.is_relay.load(Relaxed)
     }
 
     /// Whether it has any subscription.
@@ -216,6 +224,7 @@ impl Peer<'_> {
     /// A relay says something.
     fn take_upstream(&self, limiter: &mut UpstreamLimiter, message: &[u8]) {
         let now = clock::now();
+        self.registration.subscriber.is_relay.store(true, Relaxed);
         let allowed = limiter.take(now, message.len());
         let parsed = allowed.and_then(|()| Ok(parse_to_source(message)?));
 
@@ -242,7 +251,7 @@ impl Peer<'_> {
                     }
                 };
                 if let Some(controls) = self.hub.controls.get() {
-                    controls.request(request, reply);
+                    Arc::clone(controls).request(request, Box::new(reply));
                 }
             }
             Err(dropped) => self.hub.drop_feedback(self.name, &dropped),

@@ -1,10 +1,12 @@
 //! Publishing over ZeroMQ: an XPUB endpoint of our own, because no library bounds what a subscriber may cost.
 //!
-//! `Source` binds it; the threads that make frames call `publish`, and write straight to a few idle subscribers. A thread of
+//! A source binds it, and a relay that publishes for other relays; the threads that make frames call `publish`, and write straight to a few idle subscribers. A thread of
 //! its own accepts connections, reads what subscribers say and writes what could not be written at once. Everything that a
 //! peer can make it hold has a cap: connections, time of the handshake, subscriptions, bytes of a frame, messages that
 //! wait. A peer that reads too slowly loses frames, and one that does not read at all loses its connection; the others
 //! notice neither.
+
+#![forbid(unsafe_code)]
 
 mod answers;
 mod feedback_sink;
@@ -32,10 +34,9 @@ use fanlight_proto::zmtp::AcceptedSecurity;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
-use crate::remote_controls::RemoteControls;
 use answers::Answerer;
 pub use fanlight_daemon::endpoint::Endpoint;
-pub use feedback_sink::{FeedbackSink, NullSink};
+pub use feedback_sink::{ControlHandler, ControlReply, FeedbackSink, NullSink};
 use listener::Listener;
 use places::{Place, Places};
 use subscriber::{DisconnectReason, Message, Subscriber};
@@ -182,13 +183,24 @@ impl Publisher {
         counters.published.fetch_add(1, Relaxed);
     }
 
+    /// Says to each relay that this one lives, and what it knows of its sources' clocks. A relay that publishes does so every
+    /// [`HEARTBEAT_INTERVAL`](fanlight_proto::limits::HEARTBEAT_INTERVAL): when no stream has a source, nothing else would come.
+    pub fn keep_alive(&self) {
+        let body = self.hub.answerer.keep_alive();
+        for subscriber in self.hub.subscribers().iter() {
+            if subscriber.is_relay() {
+                subscriber.answer(body.clone());
+            }
+        }
+    }
+
     /// Changes how subscribers secure their connections. Relays whose keys are not accepted any more are cut off.
     pub fn set_security(&self, security: AcceptedSecurity) {
         self.hub.security.send_replace(Arc::new(security));
     }
 
     /// Relays may ask for the camera's controls from now on.
-    pub(crate) fn serve_controls(&self, controls: Arc<RemoteControls>) {
+    pub fn serve_controls(&self, controls: Arc<dyn ControlHandler>) {
         // There is one camera for as long as the publisher lasts.
         let _ = self.hub.controls.set(controls);
     }
@@ -238,7 +250,7 @@ struct Hub {
     places: Arc<Places>,
     subscribers: Mutex<Vec<Arc<Subscriber>>>,
     answerer: Answerer,
-    controls: OnceLock<Arc<RemoteControls>>,
+    controls: OnceLock<Arc<dyn ControlHandler>>,
     counters: Counters,
     refusals: Mutex<LogLimiter>,
     drops: Mutex<LogLimiter>,

@@ -1,9 +1,12 @@
 //! What the publisher hears from relays, and tells them back.
 
 use std::fmt;
+use std::sync::Arc;
 
 use fanlight_proto::clock::Time;
-use fanlight_proto::message::{FeedbackReport, RefusedStreams, ViewerVerdict};
+use fanlight_proto::message::{
+    ControlAnswer, ControlRequest, FeedbackReport, RefusedStreams, SourceClock, ViewerVerdict,
+};
 
 /// Listens to relays. Called on the publisher's thread, which sends frames: each call must return at once.
 pub trait FeedbackSink: fmt::Debug + Send + Sync {
@@ -27,6 +30,20 @@ pub trait FeedbackSink: fmt::Debug + Send + Sync {
     ///
     /// [`MAX_STATUS_BYTES`]: fanlight_proto::feed::MAX_STATUS_BYTES
     fn status(&self, now: Time) -> Vec<u8>;
+
+    /// What is known of the clocks of the sources whose frames are published, where that is not this host's.
+    fn source_clocks(&self) -> Vec<SourceClock> {
+        Vec::new()
+    }
+}
+
+/// Takes the answer to a [`ControlRequest`], on any thread.
+pub type ControlReply = Box<dyn FnOnce(ControlAnswer) + Send>;
+
+/// Answers relays that ask for the camera's controls. Called on the publisher's thread: each call must return at once.
+pub trait ControlHandler: fmt::Debug + Send + Sync {
+    /// Does what a relay asks for, and calls `reply`.
+    fn request(self: Arc<Self>, request: ControlRequest, reply: ControlReply);
 }
 
 /// Listens to nobody.

@@ -84,15 +84,27 @@ impl Answerer {
         }
 
         let answer = Answer {
-            clock_ns: clock::now().as_nanos(),
-            clock_id: self.clock_id,
             nonce,
             verdicts,
             status,
-            controls: None,
+            ..self.unasked()
         };
 
         encode_answer(&answer)
+    }
+
+    /// What relays are told without a question.
+    pub(super) fn keep_alive(&self) -> Bytes {
+        encode_answer(&self.unasked())
+    }
+
+    fn unasked(&self) -> Answer {
+        Answer {
+            source_clocks: self.sink.source_clocks(),
+            clock_ns: clock::now().as_nanos(),
+            clock_id: self.clock_id,
+            ..Answer::default()
+        }
     }
 }
 
