@@ -98,7 +98,7 @@ impl Decoder {
 
     /// As [`decode`](Self::decode), but when the picture will be shown at most `target` (width, height) large, it is
     /// decoded at a half, a quarter or an eighth of its size as long as that covers the target, which saves time in
-    /// proportion.
+    /// proportion; and where it is still larger, its colours are not interpolated, which is not seen when it is made smaller.
     ///
     /// # Errors
     /// As [`decode`](Self::decode).
@@ -108,10 +108,10 @@ impl Decoder {
         target: Option<(u32, u32)>,
         into: &mut Picture,
     ) -> Result<(), DecodeError> {
-        let scale = |header: &DecompressHeader| {
-            target.map_or(ScalingFactor::ONE, |target| scale_for(header, target))
+        let form = |header: &DecompressHeader| {
+            target.map_or(Form::FULL, |target| form_for(header, target))
         };
-        let result = self.attempt(jpeg, PIXEL_FORMAT, scale, |width, height| {
+        let result = self.attempt(jpeg, PIXEL_FORMAT, form, |width, height| {
             // Both are at most the limits, which are u32.
             into.reshape(width as u32, height as u32);
             bytemuck::cast_slice_mut(into.pixels_mut())
@@ -129,7 +129,7 @@ impl Decoder {
     /// # Errors
     /// As [`decode`](Self::decode).
     pub fn decode_grey(&mut self, jpeg: &[u8], into: &mut Grey) -> Result<(), DecodeError> {
-        let result = self.attempt(jpeg, PixelFormat::GRAY, full, |width, height| {
+        let result = self.attempt(jpeg, PixelFormat::GRAY, Form::full, |width, height| {
             into.reshape(width, height);
             into.pixels_mut()
         });
@@ -147,7 +147,7 @@ impl Decoder {
     /// As [`decode`](Self::decode).
     pub fn decode_rgb(&mut self, jpeg: &[u8], into: &mut Vec<u8>) -> Result<(), DecodeError> {
         let before = into.len();
-        let result = self.attempt(jpeg, PixelFormat::RGB, full, |width, height| {
+        let result = self.attempt(jpeg, PixelFormat::RGB, Form::full, |width, height| {
             into.resize(before + 3 * width * height, 0);
             &mut into[before..]
         });
@@ -173,7 +173,7 @@ impl Decoder {
         &mut self,
         jpeg: &[u8],
         format: PixelFormat,
-        scale: impl FnOnce(&DecompressHeader) -> ScalingFactor,
+        form: impl FnOnce(&DecompressHeader) -> Form,
         room: impl FnOnce(usize, usize) -> &'a mut [u8],
     ) -> Result<(), DecodeError> {
         markers::check_scans(jpeg).map_err(|fault| DecodeError::Scans {
@@ -181,9 +181,13 @@ impl Decoder {
             fault,
         })?;
         let (mut decompressor, header) = self.ready(jpeg)?;
-        let scale = scale(&header);
+        let Form {
+            scale,
+            is_made_smaller,
+        } = form(&header);
         decompressor
             .set_scaling_factor(scale)
+            .and_then(|()| decompressor.set_fast_upsample(is_made_smaller))
             .map_err(|cause| refused(jpeg, cause))?;
         let width = scale.scale(header.width);
         let height = scale.scale(header.height);
@@ -309,10 +313,6 @@ fn luma([red, green, blue]: [u8; 3]) -> u8 {
     (sum >> 8) as u8
 }
 
-const fn full(_: &DecompressHeader) -> ScalingFactor {
-    ScalingFactor::ONE
-}
-
 /// The bytes of a u32 `0x00RRGGBB`.
 const PIXEL_FORMAT: PixelFormat = if cfg!(target_endian = "little") {
     PixelFormat::BGRX
@@ -355,21 +355,46 @@ fn check(header: &DecompressHeader, limit: u32) -> Result<(), DecodeError> {
     Ok(())
 }
 
-/// The smallest scale at which the picture, fitted into `target`, need not be enlarged.
-fn scale_for(header: &DecompressHeader, target: (u32, u32)) -> ScalingFactor {
-    let covers = |scale: &ScalingFactor| {
-        scale.scale(header.width) >= target.0 as usize
-            || scale.scale(header.height) >= target.1 as usize
+/// How a picture is decoded.
+struct Form {
+    scale: ScalingFactor,
+    /// Whether it is larger then than it will be shown.
+    is_made_smaller: bool,
+}
+
+impl Form {
+    const FULL: Self = Self {
+        scale: ScalingFactor::ONE,
+        is_made_smaller: false,
     };
 
-    [
+    const fn full(_: &DecompressHeader) -> Self {
+        Self::FULL
+    }
+}
+
+/// The smallest scale at which the picture, fitted into `target`, need not be enlarged.
+fn form_for(header: &DecompressHeader, target: (u32, u32)) -> Form {
+    let size = |scale: &ScalingFactor| (scale.scale(header.width), scale.scale(header.height));
+    let covers = |scale: &ScalingFactor| {
+        let (width, height) = size(scale);
+        width >= target.0 as usize || height >= target.1 as usize
+    };
+
+    let smaller = [
         ScalingFactor::ONE_EIGHTH,
         ScalingFactor::ONE_QUARTER,
         ScalingFactor::ONE_HALF,
-    ]
-    .into_iter()
-    .find(covers)
-    .unwrap_or(ScalingFactor::ONE)
+    ];
+    let scale = smaller
+        .into_iter()
+        .find(covers)
+        .unwrap_or(ScalingFactor::ONE);
+    let (width, height) = size(&scale);
+    Form {
+        scale,
+        is_made_smaller: width > target.0 as usize || height > target.1 as usize,
+    }
 }
 
 /// Whether the picture is whole all the same: some cameras pad between the last block and the end of image. The first

@@ -42,6 +42,8 @@ mod history;
 mod monitor;
 mod place;
 mod pointer;
+#[cfg(test)]
+mod quality;
 mod screen;
 mod snapshot;
 mod tile;

@@ -1,10 +1,14 @@
 //! Scaling of pictures by one filter, for the pixel types that the programs have.
 
+mod bilinear;
+
 use std::fmt;
 
 use fast_image_resize::images::{TypedCroppedImageMut, TypedImage, TypedImageRef};
 use fast_image_resize::pixels::{U8, U8x3, U8x4};
 use fast_image_resize::{FilterType, ImageViewMut, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
+
+use bilinear::Bilinear;
 
 /// Width and height in pixels.
 pub type Size = (u32, u32);
@@ -33,9 +37,15 @@ pub struct Part {
     pub height: f64,
 }
 
+/// Becoming smaller by more than this, a picture is smoothed: below, the four pixels around a point are enough (decision 132).
+const UNSMOOTHED: f64 = 2.0;
+
 /// Scales by linear interpolation, smoothed where the picture becomes smaller. Keeps memory for the next picture.
 #[derive(Default)]
-pub struct Scaler(Resizer);
+pub struct Scaler {
+    smoothing: Resizer,
+    bilinear: Bilinear,
+}
 
 impl Scaler {
     /// Scales a plane of one byte a pixel to another.
@@ -76,23 +86,21 @@ impl Scaler {
         to_size: Size,
         place: Place,
     ) {
-        let Place {
-            left,
-            top,
-            size: (width, height),
-        } = place;
+        let (columns, rows) = place.size;
+        let is_enough = part.width <= UNSMOOTHED * f64::from(columns)
+            && part.height <= UNSMOOTHED * f64::from(rows);
+        if is_enough {
+            let from = (from.as_chunks().0, from_size.0 as usize);
+            let to = (to.as_chunks_mut().0, to_size.0 as usize);
+            self.bilinear.scale(from, part, to, place);
+            return;
+        }
 
         let whole = target::<U8x4>(to, to_size);
-        let mut to = TypedCroppedImageMut::new(whole, left, top, width, height)
+        let mut to = TypedCroppedImageMut::new(whole, place.left, place.top, columns, rows)
             .expect("a place lies in its picture");
-        let Part {
-            left,
-            top,
-            width,
-            height,
-        } = part;
-        let options = options().crop(left, top, width, height);
-        self.0
+        let options = options().crop(part.left, part.top, part.width, part.height);
+        self.smoothing
             .resize_typed(&source::<U8x4>(from, from_size), &mut to, &options)
             .expect("a part lies in its picture, and both have one pixel type");
     }
@@ -102,7 +110,7 @@ impl Scaler {
         from: &TypedImageRef<'_, P>,
         to: &mut impl ImageViewMut<Pixel = P>,
     ) {
-        self.0
+        self.smoothing
             .resize_typed(from, to, &options())
             .expect("nothing is cut off, and both have one pixel type");
     }
