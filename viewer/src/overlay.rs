@@ -10,7 +10,7 @@ use fanlight_pixels::text::{Align, TextBlock, line_height};
 
 use crate::canvas::{Area, Canvas, Colour};
 use crate::readings::{Readings, STAGES};
-pub(crate) use chosen::{caption_several, of_volume, toggle};
+pub(crate) use chosen::{caption_several, of_volume, over, toggle};
 
 const GROUND: Colour = 0x00_00_00;
 const TEXT: Colour = 0xff_ff_ff;

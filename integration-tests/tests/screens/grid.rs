@@ -104,6 +104,21 @@ fn shows_a_grid(display: &Display) {
     let corner = ((325, 5), CARD);
     let others = [(tiles[0], RED), corner, (tiles[2], BLUE)];
     shows(display, "a card in place of the second", &others);
+    until(
+        "nothing over the card that may still say live",
+        SOON,
+        || {
+            let shot = display.screenshot();
+            let is_darker = |colour: u32| {
+                let parts = colour.to_le_bytes().into_iter().zip(CARD.to_le_bytes());
+                parts.take(3).any(|(part, card)| part + 4 < card)
+            };
+            let mut card = shot
+                .points()
+                .filter(|(x, y, _)| (330..635).contains(x) && (5..235).contains(y));
+            (!card.any(|(.., colour)| is_darker(colour))).then_some(())
+        },
+    );
     display
         .screenshot()
         .keep(&format!("grid-{}", display.kind()));

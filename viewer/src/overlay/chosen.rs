@@ -1,5 +1,7 @@
 //! Which panels are drawn: by the settings, by keys, by a direction. The window's thread and the main thread call it.
 
+use std::borrow::Cow;
+
 use super::Panel;
 
 /// Of several tiles each has a caption.
@@ -19,6 +21,21 @@ pub(crate) fn of_volume(volume: u32, own: &[Panel]) -> Vec<Panel> {
         own.to_vec()
     } else {
         wanted.collect()
+    }
+}
+
+/// Those that are drawn over a picture or a card. The foot of a card has what caption and name say, and these are up to a second
+/// old: they may still call it live.
+pub(crate) fn over(panels: &[Panel], is_card: bool) -> Cow<'_, [Panel]> {
+    let is_said = |panel: &Panel| matches!(panel, Panel::Caption | Panel::Name);
+    if is_card {
+        panels
+            .iter()
+            .copied()
+            .filter(|panel| !is_said(panel))
+            .collect()
+    } else {
+        panels.into()
     }
 }
 

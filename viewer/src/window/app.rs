@@ -188,7 +188,8 @@ impl<'a> App<'a> {
                 let words = tile.words(note.map(|(_, text, _)| text.as_str()), point);
                 let taken = tile.paint(canvas, painter);
                 let font = &mut painter.font;
-                overlay::draw(canvas, font, panels, tile.readings(), &words, &taken);
+                let panels = overlay::over(panels, tile.shown().is_none());
+                overlay::draw(canvas, font, &panels, tile.readings(), &words, &taken);
             });
         }
 
