@@ -166,8 +166,8 @@ mod engine {
         assert_eq!(refused, Refused::TooLarge { bytes, limit });
         assert!(refused.to_string().contains("memory_budget"));
 
-        rig.table.set_stream_memory(8 * quarter - 8);
         let (frame, body) = picture("eye", 1, 1);
+        rig.table.set_stream_memory(8 * body.len() - 8);
         let refused = rig.table.publish(1, frame, body, at(0));
         assert!(refused.is_err() && !rig.table.has(&"eye".parse().unwrap()));
     }
