@@ -24,7 +24,7 @@ use crate::usage::{Usage, proportional_memory};
 use crate::wait::throughout;
 use crate::xvfb::Xvfb;
 
-/// What does not restart, in the order of `Stage::steady`.
+/// What does not restart, in the order of `Scenario::steady`.
 pub const STEADY: [&str; 4] = ["source", "relay", "viewer", "window"];
 
 /// The sizes of the source that restarts, one after the other.
@@ -96,7 +96,7 @@ impl fmt::Display for Row {
 pub fn run(length: Duration, mut note: impl FnMut(&Row)) -> Option<Vec<Row>> {
     let display = Xvfb::start(1280, 720)?;
     let lab = Lab::open()?;
-    let mut stage = Stage::open(&lab, &display, length);
+    let mut stage = Scenario::open(&lab, &display, length);
     let mut rows = Vec::new();
     let mut turns = 0;
 
@@ -115,7 +115,7 @@ pub fn run(length: Duration, mut note: impl FnMut(&Row)) -> Option<Vec<Row>> {
 }
 
 /// The programs, and when what restarts does so. Programs end before their hosts.
-struct Stage {
+struct Scenario {
     members: VecDeque<LightViewers>,
     steady: Vec<Program>,
     /// The source that restarts, and how often it has.
@@ -133,7 +133,7 @@ struct Stage {
     env: TestEnv,
 }
 
-impl Stage {
+impl Scenario {
     fn open(lab: &Lab, display: &Xvfb, length: Duration) -> Self {
         let env = TestEnv::new();
         let host = lab.host("relay");
