@@ -1,4 +1,4 @@
-//! Scaling of pictures by one filter, for the pixel types that the programs have.
+//! Scaling of pictures, for the pixel types that the programs have.
 
 mod bilinear;
 

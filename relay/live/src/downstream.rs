@@ -12,7 +12,7 @@ pub(crate) const MAX_WAITING: usize = 2048;
 
 /// Gets all frames and heartbeats as they come, on the thread of their source. It must not wait.
 pub trait Downstream: fmt::Debug + Send + Sync {
-    /// A frame or heartbeat was taken, of which the table has not had a newer one.
+    /// A frame or heartbeat was taken: the table had no newer picture.
     fn on_frame(&self, frame: &LiveFrame);
 
     /// A source says what it makes of viewers, which may be those of other relays.

@@ -59,6 +59,8 @@ type Channels = Arc<Vec<Arc<Channel>>>;
 pub(crate) struct Published {
     /// It says something about the stream that the engine must know at once.
     pub(crate) is_news: bool,
+    /// The frame or heartbeat; none when the slot had a newer picture.
+    pub(crate) taken: Option<Arc<LiveFrame>>,
     watching: Option<Channels>,
 }
 
@@ -141,22 +143,28 @@ impl Slot {
         state.origin = frame.origin;
         state.heard = state.heard.max(frame.received);
 
-        let mut watching = None;
+        let mut published = Published {
+            is_news,
+            taken: None,
+            watching: None,
+        };
         // The memory of what is replaced is given back after the lock.
         let replaced = if !frame.is_picture() {
+            let heartbeat = published.taken.insert(Arc::new(frame));
             state.heartbeats += 1;
-            let heartbeat = (state.heartbeats, Arc::new(frame));
+            let heartbeat = (state.heartbeats, Arc::clone(heartbeat));
             state.heartbeat.replace(heartbeat).map(|(_, frame)| frame)
         } else if state.is_newer(&frame) {
-            watching = Some(Arc::clone(&state.channels));
-            state.put_picture(frame)
+            published.watching = Some(Arc::clone(&state.channels));
+            let picture = published.taken.insert(state.counted(frame));
+            state.newest.replace(Arc::clone(picture))
         } else {
             None
         };
 
         drop(state);
         drop(replaced);
-        Ok(Published { is_news, watching })
+        Ok(published)
     }
 
     /// The source that has the stream.
@@ -297,13 +305,13 @@ impl State {
         })
     }
 
-    /// Takes a picture; gives back the one that nobody will take any more.
-    fn put_picture(&mut self, mut frame: LiveFrame) -> Option<Arc<LiveFrame>> {
+    /// A picture that is the newest from now on, with its place among those of its epoch.
+    fn counted(&mut self, mut frame: LiveFrame) -> Arc<LiveFrame> {
         frame.index = self.count(frame.id.epoch);
         self.meter.note(frame.received);
         // The picture's header is newer than what the heartbeat said.
         self.heartbeat = None;
-        self.newest.replace(Arc::new(frame))
+        Arc::new(frame)
     }
 
     fn watchers(&self, engine: &Arc<OutputWaker>) -> u32 {

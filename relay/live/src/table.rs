@@ -122,10 +122,6 @@ impl StreamTable {
             self.sources.refuse(received, origin, stream, *why);
         };
 
-        let passed_on = self
-            .downstream
-            .get()
-            .map(|downstream| (downstream, frame.clone()));
         let slot = self
             .check_route(&frame)
             .and_then(|()| self.check_size(&streams, &frame))
@@ -141,8 +137,8 @@ impl StreamTable {
             self.engine.wake();
         }
 
-        if let Some((downstream, frame)) = passed_on {
-            downstream.on_frame(&frame);
+        if let (Some(downstream), Some(frame)) = (self.downstream.get(), &published.taken) {
+            downstream.on_frame(frame);
         }
 
         if let Some(sample) = sample {

@@ -2,6 +2,7 @@
 //! them do, and while their other threads take what lies ready for them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fanlight_daemon::{Notify, WatchdogFeeder, clock};
 use fanlight_proto::clock::Time;
@@ -31,6 +32,8 @@ struct State {
 pub(super) struct TileWatch {
     watchdog: Arc<Watchdog>,
     number: u64,
+    /// When to look again: the socket thread turns several times a frame.
+    due: Time,
     frame_slot: Arc<FrameSlot>,
     scenes: Arc<SceneSlot>,
 }
@@ -61,6 +64,7 @@ impl Watchdog {
         TileWatch {
             watchdog: Arc::clone(self),
             number,
+            due: Time::default(),
             frame_slot,
             scenes,
         }
@@ -74,13 +78,17 @@ impl TileWatch {
     }
 
     /// To be called at each turn of the socket thread. When the next turn must be at the latest; none when nobody watches.
-    pub(super) fn turn(&self, now: Time) -> Option<Time> {
-        let goes_on = !self.frame_slot.is_stuck(now) && !self.scenes.is_stuck(now);
-        self.turn_as(now, goes_on)
+    pub(super) fn turn(&mut self, now: Time) -> Option<Time> {
+        let interval = self.watchdog.notify.watchdog_interval()?;
+        if self.due <= now {
+            let goes_on = !self.frame_slot.is_stuck(now) && !self.scenes.is_stuck(now);
+            self.due = self.look(now, interval, goes_on);
+        }
+        Some(self.due)
     }
 
-    fn turn_as(&self, now: Time, goes_on: bool) -> Option<Time> {
-        let interval = self.watchdog.notify.watchdog_interval()?;
+    /// Feeds the service manager if all tiles go on. When to look again.
+    fn look(&self, now: Time, interval: Duration, goes_on: bool) -> Time {
         let mut state = self.watchdog.state.lock();
         let own = state
             .tiles
@@ -93,11 +101,8 @@ impl TileWatch {
         let longest = interval * MISSED_TURNS;
         let mut tiles = state.tiles.iter();
         let all_go_on = tiles.all(|(_, seen)| now.saturating_since(*seen) <= longest);
-        if all_go_on {
-            state.feeder.turn(now)
-        } else {
-            Some(now + interval)
-        }
+        let fed = all_go_on.then(|| state.feeder.turn(now)).flatten();
+        fed.unwrap_or(now + interval)
     }
 }
 
@@ -111,9 +116,11 @@ impl Drop for TileWatch {
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixDatagram;
-    use std::time::Duration;
 
     use super::*;
+
+    /// Between two feedings of a watchdog of three seconds.
+    const INTERVAL: Duration = Duration::from_secs(1);
 
     #[test]
     fn one_tile_that_is_stuck_is_not_hidden_by_one_that_goes_on() {
@@ -128,8 +135,8 @@ mod tests {
         let at = |second| Time::default() + Duration::from_secs(second);
         let feedings = |seconds: std::ops::Range<u64>, second_goes_on: bool| {
             for now in seconds.map(at) {
-                first.turn_as(now, true);
-                second.turn_as(now, second_goes_on);
+                first.look(now, INTERVAL, true);
+                second.look(now, INTERVAL, second_goes_on);
             }
             std::iter::from_fn(|| manager.recv(&mut [0; 64]).ok()).count()
         };
@@ -139,7 +146,7 @@ mod tests {
         assert_eq!(feedings(20..30, true), 10, "it goes on again");
         drop(second);
         for now in (30..40).map(at) {
-            first.turn_as(now, true);
+            first.look(now, INTERVAL, true);
         }
         let alone = std::iter::from_fn(|| manager.recv(&mut [0; 64]).ok()).count();
         assert_eq!(
