@@ -25,6 +25,9 @@ use crate::engine::{Engine, EngineConfig, LinkState};
 use crate::scene::{Scene, SceneSlot};
 use crate::udp::{Route, drive};
 
+/// One that says how it ended.
+type Thread = JoinHandle<anyhow::Result<()>>;
+
 /// Ends the threads of one stream, and the viewer with them unless the stream is no longer to be shown.
 #[derive(Clone)]
 pub(super) struct Ending {
@@ -62,7 +65,7 @@ pub(super) struct Pipeline {
     pub(super) scenes: Arc<SceneSlot>,
     pub(super) choice: Arc<StreamChoice>,
     ending: Ending,
-    timekeeper: JoinHandle<anyhow::Result<()>>,
+    timekeeper: Thread,
     pub(super) canary: Option<Canary>,
 }
 
@@ -78,65 +81,34 @@ impl Pipeline {
         keeps_jpegs: bool,
         presenter: &Presenter,
     ) -> anyhow::Result<Self> {
-        let Common {
-            extra,
-            route,
-            context,
-            screen,
-            ..
-        } = common;
-        let counters = Arc::clone(presenter.counters());
-        let ending = Ending::of(&context.shutdown);
+        let Common { route, screen, .. } = common;
+        let ending = Ending::of(&common.context.shutdown);
         let scenes = Arc::new(SceneSlot::new());
         let frame_slot = Arc::new(FrameSlot::default());
+        let choice = Arc::new(StreamChoice::default());
+        let counters = presenter.counters();
         let card = link_card::card(&LinkState::Connecting, &route.name(), clock::now());
         scenes.publish(Scene::Message(card));
         counters.on_link_state(clock::now(), &LinkState::Connecting);
+
         let engine_config = config::engine(config, route)?;
-        let choice = Arc::new(StreamChoice::default());
         let canary = watch_canary(config, route, &engine_config, presenter, *screen)?;
-        let receiver = receiver(
-            config,
-            common,
-            at,
-            presenter,
-            (&frame_slot, &scenes, &choice),
-        );
+        let slots = (&frame_slot, &scenes, &choice);
+        let receiver = receiver(config, common, at, presenter, slots);
         let receiving = receive(route.clone(), engine_config, *screen, receiver, &ending)?;
-        let options = DecodeOptions {
-            traced: extra.trace.is_some() || config.journal.is_some(),
-            kept: keeps_jpegs,
-            relay: route.name(),
-            max_frame_bytes: config.max_frame_bytes,
-            max_side: config.max_side,
-        };
+
         let decoding = Arc::new(Decoding {
-            frame_slot: Arc::clone(&frame_slot),
+            frame_slot,
             scenes: Arc::clone(&scenes),
-            counters: Arc::clone(&counters),
-            options,
+            counters: Arc::clone(counters),
+            options: decode_options(config, common, keeps_jpegs),
             told: Mutex::new(Told::default()),
         });
         let decoders = [
             decode(&decoding, Worker::First, &ending)?,
             decode(&decoding, Worker::Second, &ending)?,
         ];
-        let timekeeper = {
-            let scenes = Arc::clone(&scenes);
-            let mut timer = Timekeeper::new(extra, config, route.name());
-            let ended = ending.clone();
-            let context = context.clone();
-            spawn("time", &ending, move || {
-                timer.run(&scenes, &counters, &context, &ended);
-                ended.end();
-                // In the order in which frames pass them, so that a frame on its way is still shown.
-                let received = joined(receiving);
-                frame_slot.close();
-                let decoded = decoders.map(joined).into_iter().collect();
-                scenes.close();
-                received.and(decoded)
-            })?
-        };
+        let timekeeper = keep_time(config, common, decoding, (receiving, decoders), &ending)?;
 
         Ok(Self {
             scenes,
@@ -177,7 +149,7 @@ fn receive(
     screen: u64,
     mut receiver: Receiver,
     ending: &Ending,
-) -> anyhow::Result<JoinHandle<anyhow::Result<()>>> {
+) -> anyhow::Result<Thread> {
     let stop = ending.shutdown.clone();
     spawn("udp", ending, move || {
         let mut engine = Engine::new(engine_config, clock::random_bytes());
@@ -188,16 +160,52 @@ fn receive(
     })
 }
 
+fn decode_options(config: &Config, common: &Common, keeps_jpegs: bool) -> DecodeOptions {
+    DecodeOptions {
+        traced: common.extra.trace.is_some() || config.journal.is_some(),
+        kept: keeps_jpegs,
+        relay: common.route.name(),
+        max_frame_bytes: config.max_frame_bytes,
+        max_side: config.max_side,
+    }
+}
+
 /// Starts a thread that decodes.
-fn decode(
-    decoding: &Arc<Decoding>,
-    worker: Worker,
-    ending: &Ending,
-) -> anyhow::Result<JoinHandle<anyhow::Result<()>>> {
+fn decode(decoding: &Arc<Decoding>, worker: Worker, ending: &Ending) -> anyhow::Result<Thread> {
     let decoding = Arc::clone(decoding);
     spawn("decode", ending, move || {
         decoding.run(worker);
         Ok(())
+    })
+}
+
+/// Starts the thread that keeps the time. When that has come, it waits for those that receive and decode.
+fn keep_time(
+    config: &Config,
+    common: &Common,
+    decoding: Arc<Decoding>,
+    (receiving, decoders): (Thread, [Thread; 2]),
+    ending: &Ending,
+) -> anyhow::Result<Thread> {
+    let mut timer = Timekeeper::new(&common.extra, config, common.route.name());
+    let context = common.context.clone();
+    let ended = ending.clone();
+    spawn("time", ending, move || {
+        let Decoding {
+            frame_slot,
+            scenes,
+            counters,
+            ..
+        } = &*decoding;
+        timer.run(scenes, counters, &context, &ended);
+        ended.end();
+
+        // In the order in which frames pass them, so that a frame on its way is still shown.
+        let received = joined(receiving);
+        frame_slot.close();
+        let decoded = decoders.map(joined).into_iter().collect();
+        scenes.close();
+        received.and(decoded)
     })
 }
 
@@ -259,7 +267,7 @@ pub(super) fn spawn(
     name: &str,
     ending: &Ending,
     work: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
-) -> anyhow::Result<JoinHandle<anyhow::Result<()>>> {
+) -> anyhow::Result<Thread> {
     struct EndsAll(Ending);
     impl Drop for EndsAll {
         fn drop(&mut self) {
@@ -276,7 +284,7 @@ pub(super) fn spawn(
     thread.with_context(|| format!("cannot start the thread {name}"))
 }
 
-pub(super) fn joined(thread: JoinHandle<anyhow::Result<()>>) -> anyhow::Result<()> {
+pub(super) fn joined(thread: Thread) -> anyhow::Result<()> {
     let name = thread.thread().name().unwrap_or_default().to_owned();
     thread
         .join()

@@ -9,7 +9,7 @@ use winit::event_loop::{ActiveEventLoop, OwnedDisplayHandle};
 use winit::monitor::MonitorHandle;
 use winit::platform::wayland::WindowAttributesExtWayland;
 use winit::platform::x11::{ActiveEventLoopExtX11, WindowAttributesExtX11};
-use winit::window::{Fullscreen, Window};
+use winit::window::{Fullscreen, Window, WindowAttributes};
 
 use super::awake::Awake;
 use super::monitor::{self, Monitor};
@@ -57,16 +57,9 @@ impl Screen {
         event_loop: &ActiveEventLoop,
         options: &Options,
     ) -> Result<Self, WindowError> {
-        let present: Vec<MonitorHandle> = event_loop.available_monitors().collect();
-        let wanted = match &options.monitor {
-            Some(wanted) => {
-                let described: Vec<Monitor> = present.iter().map(describe).collect();
-                Some(present[monitor::choose(wanted, &described)?].clone())
-            }
-            None => None,
-        };
-
         let places_itself = event_loop.is_x11();
+        let present: Vec<MonitorHandle> = event_loop.available_monitors().collect();
+        let wanted = choose(&present, options)?;
         let default = event_loop
             .primary_monitor()
             .or_else(|| present.first().cloned());
@@ -75,31 +68,12 @@ impl Screen {
         // Without a given monitor, X11 has no current monitor to take before the window exists.
         let monitor = wanted.or(if places_itself { default } else { None });
 
-        let geometry = match &monitor {
-            Some(monitor) if options.full_screen => whole(monitor),
-            _ => windowed,
-        };
-
-        let mut attributes = Window::default_attributes()
-            .with_title(&options.title)
-            .with_inner_size(geometry.size);
-        attributes = if places_itself {
-            WindowAttributesExtX11::with_name(attributes, APPLICATION, APPLICATION)
-                .with_position(geometry.position)
-        } else {
-            // A compositor for kiosks leaves decorations to the window, also over a whole screen.
-            WindowAttributesExtWayland::with_name(attributes, APPLICATION, "")
-                .with_decorations(!options.full_screen)
-        };
-
-        if options.full_screen {
-            attributes = attributes.with_fullscreen(Some(Fullscreen::Borderless(monitor)));
-        }
-
+        let attributes = attributes(options, monitor, windowed, places_itself);
         let window = Rc::new(event_loop.create_window(attributes)?);
         let display = event_loop.owned_display_handle();
         let context = Context::new(display.clone())?;
         let surface = Surface::new(&context, Rc::clone(&window))?;
+
         let x11 = places_itself
             .then(XServer::connect)
             .and_then(Result::ok)
@@ -297,6 +271,49 @@ impl From<&Monitor> for Geometry {
             position: PhysicalPosition::new(monitor.x, monitor.y),
             size: PhysicalSize::new(monitor.width, monitor.height),
         }
+    }
+}
+
+/// The monitor that is asked for, if one is.
+fn choose(
+    present: &[MonitorHandle],
+    options: &Options,
+) -> Result<Option<MonitorHandle>, WindowError> {
+    let Some(wanted) = &options.monitor else {
+        return Ok(None);
+    };
+
+    let described: Vec<Monitor> = present.iter().map(describe).collect();
+    Ok(Some(present[monitor::choose(wanted, &described)?].clone()))
+}
+
+/// Those of the window when it opens on `monitor`, full or as `windowed` says.
+fn attributes(
+    options: &Options,
+    monitor: Option<MonitorHandle>,
+    windowed: Geometry,
+    places_itself: bool,
+) -> WindowAttributes {
+    let geometry = match &monitor {
+        Some(monitor) if options.full_screen => whole(monitor),
+        _ => windowed,
+    };
+    let attributes = Window::default_attributes()
+        .with_title(&options.title)
+        .with_inner_size(geometry.size);
+    let attributes = if places_itself {
+        WindowAttributesExtX11::with_name(attributes, APPLICATION, APPLICATION)
+            .with_position(geometry.position)
+    } else {
+        // A compositor for kiosks leaves decorations to the window, also over a whole screen.
+        WindowAttributesExtWayland::with_name(attributes, APPLICATION, "")
+            .with_decorations(!options.full_screen)
+    };
+
+    if options.full_screen {
+        attributes.with_fullscreen(Some(Fullscreen::Borderless(monitor)))
+    } else {
+        attributes
     }
 }
 
