@@ -34,7 +34,8 @@ const NOTE_LINGERS: Duration = Duration::from_secs(3);
 /// How long the screen says which it is: a person looks at the other screens meanwhile.
 const IDENTITY_LINGERS: Duration = Duration::from_secs(8);
 
-/// How often to see whether the window is on the screen that it shall be on: no event says that monitors have changed.
+/// How often to see whether the window is on the screen that it shall be on, in full screen and while it opens: no event says
+/// that monitors have changed.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How often the desktop is asked to bring the window to the screen: after so long it has its reasons.
@@ -296,6 +297,7 @@ impl<'a> App<'a> {
         if let Some(screen) = &mut self.screen {
             screen.toggle_full_screen();
         }
+        self.look_at = Some(clock::now() + LOOK_INTERVAL);
         self.show_cursor_for_a_while();
         self.request_redraw();
     }
@@ -379,7 +381,7 @@ impl<'a> App<'a> {
     }
 
     fn look_for_the_window(&mut self, event_loop: &ActiveEventLoop, now: Time) {
-        self.look_at = Some(now + LOOK_INTERVAL);
+        self.look_at = None;
         let Some(screen) = &mut self.screen else {
             return;
         };
@@ -392,6 +394,9 @@ impl<'a> App<'a> {
         if self.is_opening && self.openings == 1 {
             tracing::warn!("the desktop did not bring the window to the screen; asking again");
         }
+
+        let has_to_look_again = screen.is_full_screen() || self.is_opening;
+        self.look_at = has_to_look_again.then(|| now + LOOK_INTERVAL);
     }
 }
 
