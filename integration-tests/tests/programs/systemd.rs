@@ -92,7 +92,7 @@ fn units() -> Vec<PathBuf> {
         .collect();
     assert_eq!(
         units.len(),
-        6,
+        8,
         "a unit is missing, or this test does not know it: {units:?}"
     );
 
@@ -149,6 +149,7 @@ fn units_of_the_system_are_locked_up_as_promised() {
         ("fanlight-source@.service", "15"),
         ("fanlight-camera@.service", "15"),
         ("fanlight-record@.service", "15"),
+        ("fanlight-output@.service", "20"),
     ] {
         let threshold = format!("--threshold={threshold}");
         let (good, said) = analyzed.analyze(
@@ -199,7 +200,11 @@ fn a_wedged_program_is_killed_and_started_again_within_the_promised_time() {
             .unwrap()
     };
 
-    for unit in units() {
+    // A compositor feeds no watchdog.
+    let ours = units()
+        .into_iter()
+        .filter(|unit| !unit.ends_with("fanlight-outputs.service"));
+    for unit in ours {
         let text = fs::read_to_string(&unit).unwrap();
         let value = |key: &str| {
             text.lines()
@@ -301,6 +306,40 @@ fn each_named_section_of_the_config_file_is_a_unit_that_starts_at_boot() {
             "fanlight-relay@second.service",
             "fanlight-source@a.b.service",
             "fanlight-source@hall.service"
+        ]
+    );
+}
+
+#[test]
+fn a_desktop_without_the_target_starts_the_screens_that_are_enabled() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = folder.path().join("told");
+    let systemctl = folder.path().join("systemctl");
+    let words = format!(
+        "#!/bin/sh\necho \"$@\" >>{}\ncase \"$*\" in *show*) echo 'at-spi.service fanlight-viewer@DP-1.service \
+         fanlight-viewer@main.service' ;; esac\n",
+        told.display()
+    );
+    fs::write(&systemctl, words).unwrap();
+    fs::set_permissions(&systemctl, fs::Permissions::from_mode(0o755)).unwrap();
+
+    let status = Command::new(Path::new(SHIPPED).join("fanlight-start-screens"))
+        .env("PATH", format!("{}:/usr/bin:/bin", folder.path().display()))
+        .env("WAYLAND_DISPLAY", "wayland-0")
+        .env_remove("DISPLAY")
+        .env_remove("XAUTHORITY")
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let told = fs::read_to_string(told).unwrap();
+    let told: Vec<&str> = told.lines().collect();
+    assert_eq!(
+        told,
+        [
+            "--user import-environment WAYLAND_DISPLAY",
+            "--user show --property Wants --value graphical-session.target",
+            "--user start --no-block fanlight-viewer@DP-1.service",
+            "--user start --no-block fanlight-viewer@main.service",
         ]
     );
 }
