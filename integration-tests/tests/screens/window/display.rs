@@ -190,6 +190,24 @@ impl Display {
         Some(self)
     }
 
+    /// With a keyboard, for [`Self::press`]; None, and said so, where what types is missing.
+    pub(crate) fn with_keyboard(mut self) -> Option<Self> {
+        if matches!(self.server, Server::X11 { .. }) {
+            installed("xdotool")?;
+            return Some(self);
+        }
+
+        installed("wtype")?;
+        // It has a keyboard of its own for as long as it runs. With the first the window is told that there is one, which may
+        // be after the key.
+        let keyboard = self.command("wtype").args(["-s", "3600000"]).spawn();
+        self.others.push(keyboard.unwrap());
+        wait::until("a keyboard", wait::SOON, || {
+            self.sway().has_keyboard().then_some(())
+        });
+        Some(self)
+    }
+
     fn has_window_manager(&self) -> bool {
         let connection = self.x11();
         let atom = connection
@@ -253,6 +271,13 @@ impl Display {
     /// Presses a key, as xdotool names it. Without a window manager it goes to the window under the pointer, so the
     /// pointer is put to `x`, `y` first.
     pub(crate) fn press(&self, key: &str, (x, y): (u32, u32)) {
+        if let Server::Sway(sway) = &self.server {
+            wait::until("the viewer's window has the keyboard", wait::SOON, || {
+                (sway.window()?["focused"] == true).then_some(())
+            });
+            return run(self.command("wtype").args(["-k", key]));
+        }
+
         if self.has_window_manager() {
             // It gives a new window the keyboard some time after it has mapped it.
             wait::until("the viewer's window has the keyboard", wait::SOON, || {

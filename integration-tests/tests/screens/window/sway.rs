@@ -81,6 +81,13 @@ impl Sway {
         None
     }
 
+    /// Whether it has one, be it a program's.
+    pub(super) fn has_keyboard(&self) -> bool {
+        let inputs = self.ask("get_inputs").unwrap_or_default();
+        let inputs = inputs.as_array().into_iter().flatten();
+        inputs.into_iter().any(|input| input["type"] == "keyboard")
+    }
+
     /// Whether it can switch off an output that it simulates: that of Debian 12, which is 1.7, only says so.
     pub(crate) fn can_unplug(&self) -> bool {
         let version = self.ask("get_version").unwrap_or_default();
