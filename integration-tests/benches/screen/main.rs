@@ -4,12 +4,13 @@
 //! `./dev bench screen`; with words only those rows that have them all: `./dev bench screen window 4K`. All show the same
 //! JPEGs at 30 frames a second on one Xvfb of 1920x1080 pixels: the others from a file, Fanlight from its relay by UDP, which
 //! is counted too. Each round measures every player in turn, and medians of rounds are compared: ratios within one run. The
-//! others leave no frame out, and fall behind where they are too slow; what Fanlight leaves out is not counted.
+//! others leave no frame out, and fall behind where they are too slow; what Fanlight leaves out is not counted. All rows take
+//! ten minutes; a player that shows nothing within [`START`] ends it with an error.
 
 use std::time::Duration;
 
 use fanlight_tests::usage::threads_cpu;
-use fanlight_tests::wait::pause;
+use fanlight_tests::wait::{Deadline, pause};
 use fanlight_tests::xvfb::Xvfb;
 
 mod player;
@@ -18,9 +19,10 @@ use player::{Film, Player};
 /// Interleaved measurements of each player.
 const ROUNDS: usize = 3;
 
-/// How long is counted, and what goes before it.
+/// How long is counted at least, and what goes before it once there is a picture, which has to come within [`START`].
 const LENGTH: Duration = Duration::from_secs(4);
-const WARM_UP: Duration = Duration::from_secs(2);
+const WARM_UP: Duration = Duration::from_secs(1);
+const START: Duration = Duration::from_secs(20);
 
 /// Frames a second.
 const RATE: u32 = 30;
@@ -111,8 +113,15 @@ fn row(cell: &Cell, display: &Xvfb, rounds: usize) -> Result<String, Failure> {
     let folder = tempfile::tempdir()?;
     let film = Film::write(folder.path(), cell.size)?;
     let mut results = Player::ALL.map(|player| (player, Vec::new()));
-    for _ in 0..rounds {
+    for round in 1..=rounds {
         for (player, costs) in &mut results {
+            let Cell {
+                layout, pictures, ..
+            } = cell;
+            eprintln!(
+                "{layout} {pictures}: {}, {round} of {rounds}",
+                player.name()
+            );
             costs.push(measure(*player, cell, &film, display)?);
         }
     }
@@ -152,15 +161,29 @@ fn row(cell: &Cell, display: &Xvfb, rounds: usize) -> Result<String, Failure> {
 
 fn measure(player: Player, cell: &Cell, film: &Film, display: &Xvfb) -> Result<Costs, Failure> {
     let running = player.start(cell, film, display.name())?;
+    let deadline = Deadline::after(START);
+    while running.shown() == 0.0 {
+        if deadline.is_over() {
+            return Err(format!("{} shows nothing", player.name()).into());
+        }
+        pause(Duration::from_millis(100));
+    }
+
     pause(WARM_UP);
-    let spent = || (running.cpu(), threads_cpu(display.pid(), |_| true));
-    let shown = running.shown();
-    let before = spent();
+    // Who shows is asked first: the answer may come with its next second.
+    let sample = || {
+        (
+            running.shown(),
+            running.cpu(),
+            threads_cpu(display.pid(), |_| true),
+        )
+    };
+    let before = sample();
     pause(LENGTH);
-    let after = spent();
-    let frames = running.frames(LENGTH, cell.columns.pow(2), shown)?;
+    let after = sample();
+    let frames = after.0 - before.0;
     let cost = |before: Duration, after: Duration| (after - before).as_secs_f64() / frames;
-    Ok((cost(before.0, after.0), cost(before.1, after.1)))
+    Ok((cost(before.1, after.1), cost(before.2, after.2)))
 }
 
 /// The costs whose sum is in the middle.

@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use fanlight_tests::TestEnv;
+use fanlight_tests::http::Site;
 use fanlight_tests::jpeg::numbered;
 use fanlight_tests::program::Program;
 use fanlight_tests::usage::threads_cpu;
-use fanlight_tests::viewer_process::Report;
+use fanlight_tests::wait::{SOON, until};
 
 use crate::{Cell, Failure, RATE, SCREEN, Size};
 
@@ -19,7 +20,7 @@ use crate::{Cell, Failure, RATE, SCREEN, Size};
 const PICTURES: u64 = 8;
 
 /// Seconds of the film: longer than a measurement.
-const SECONDS: &str = "12";
+const SECONDS: &str = "30";
 
 /// The same JPEGs as files and, untouched, in a film.
 pub(crate) struct Film {
@@ -51,6 +52,7 @@ impl Film {
             .arg(pictures.join("%03d.jpg"))
             .args(["-c", "copy", "-t", SECONDS])
             .arg(&file)
+            .stdin(Stdio::null())
             .status()?;
         if !made.success() {
             return Err(io::Error::other("ffmpeg makes no film of the pictures"));
@@ -136,7 +138,9 @@ impl Player {
         for (word, number) in words {
             command.arg(word).arg(number.to_string());
         }
+        // By the clock of the pictures: else it names the time that has passed, also while it falls behind.
         command.args(["-stats", "-noframedrop", "-an", "-noborder"]);
+        command.args(["-sync", "video"]);
         command.env("SDL_RENDER_DRIVER", "software");
         command
     }
@@ -181,7 +185,7 @@ fn follow(said: Option<impl Read + Send + 'static>, position: &Arc<AtomicU64>) {
 pub(crate) enum Running {
     Fanlight {
         viewer: Box<Program>,
-        report: PathBuf,
+        relay: Site,
         _others: Vec<Program>,
         _env: TestEnv,
     },
@@ -204,27 +208,38 @@ impl Running {
         }
     }
 
-    /// Frames shown so far, where that is known before the end.
+    /// Frames shown so far, of all tiles.
     pub(crate) fn shown(&self) -> f64 {
         match self {
-            Self::Fanlight { .. } => 0.0,
+            Self::Fanlight { relay, .. } => told(relay),
             Self::Others(processes) => {
                 let positions = processes.iter().map(|it| it.position.load(Relaxed));
                 positions.sum::<u64>() as f64 / 1e3 * f64::from(RATE)
             }
         }
     }
+}
 
-    /// Ends it. Frames shown in `length` of `tiles`, of which `before` had been shown.
-    pub(crate) fn frames(self, length: Duration, tiles: u32, before: f64) -> Result<f64, Failure> {
-        let shown = self.shown();
-        let Self::Fanlight { viewer, report, .. } = self else {
-            return Ok(shown - before);
-        };
-        viewer.stop();
-        let report: Report = serde_json::from_str(&std::fs::read_to_string(report)?)?;
-        Ok(report.fps * length.as_secs_f64() * f64::from(tiles))
+/// The frames that a viewer shows, as it has just told its relay, which it does each second. Each tile does so by itself, always
+/// so long after the first.
+fn told(relay: &Site) -> f64 {
+    let frames = || -> Vec<f64> {
+        let answer = relay.get("/api/viewers").json();
+        let mut tiles: Vec<_> = answer["viewers"].as_array().into_iter().flatten().collect();
+        tiles.sort_by_key(|tile| tile["stream"].to_string());
+        let frames = tiles.iter().map(|tile| tile["frames"].as_f64());
+        frames.map(Option::unwrap_or_default).collect()
+    };
+    let before = frames();
+    if before.is_empty() {
+        return 0.0;
     }
+
+    let frames = until("the viewer's next report", SOON, || {
+        let frames = frames();
+        (frames.first() > before.first()).then_some(frames)
+    });
+    frames.into_iter().sum()
 }
 
 fn fanlight(cell: &Cell, film: &Film, display: &str) -> Running {
@@ -241,13 +256,13 @@ fn fanlight(cell: &Cell, film: &Film, display: &str) -> Running {
     };
     let mut others: Vec<Program> = streams.iter().map(source).collect();
     let endpoints: Vec<String> = streams.iter().map(|stream| env.ipc(stream)).collect();
-    others.push(env.relay(0, &endpoints).ready());
+    let relay = env.relay(0, &endpoints).flags("--http 127.0.0.1:0").ready();
+    let site = Site::of(&relay);
+    others.push(relay);
 
-    let report = env.path("report.json");
     let mut viewer = env
         .program("viewer")
         .flag("relay", env.relay_address(0).to_string())
-        .flag("report", &report)
         .env("DISPLAY", display)
         .env("WAYLAND_DISPLAY", "");
     for stream in &streams {
@@ -263,7 +278,7 @@ fn fanlight(cell: &Cell, film: &Film, display: &str) -> Running {
     };
     Running::Fanlight {
         viewer: Box::new(viewer.start()),
-        report,
+        relay: site,
         _others: others,
         _env: env,
     }
