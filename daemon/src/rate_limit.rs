@@ -136,6 +136,48 @@ impl LogLimiter {
     }
 }
 
+/// The same line about a state that lasts is written again after this.
+const SAID_AGAIN: Duration = Duration::from_secs(60);
+
+/// Limits the log lines about a state that lasts and is noted again and again: one when what there is to say changes, at most
+/// one a second, and the same again once a minute, with the count of all events since the line before.
+#[derive(Clone, Debug, Default)]
+pub struct StateLogLimiter {
+    lines: LogLimiter,
+    said: String,
+    again: Time,
+    /// Events since the last line that `lines` does not know of.
+    repeated: u64,
+}
+
+impl StateLogLimiter {
+    /// A limiter whose first event is logged at once.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            lines: LogLimiter::new(),
+            said: String::new(),
+            again: Time::from_nanos(0),
+            repeated: 0,
+        }
+    }
+
+    /// Notes an event of which `text` is to be said. When a line is due, returns how many events it stands for.
+    pub fn note(&mut self, now: Time, text: &str) -> Option<u64> {
+        self.repeated = self.repeated.saturating_add(1);
+        if text == self.said && now < self.again {
+            return None;
+        }
+
+        let events = self
+            .lines
+            .note_many(now, std::mem::take(&mut self.repeated))?;
+        text.clone_into(&mut self.said);
+        self.again = now + SAID_AGAIN;
+        Some(events)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,5 +234,17 @@ mod tests {
         let mut limiter = LogLimiter::new();
         assert_eq!(limiter.note(at(0)), Some(1));
         assert_eq!(limiter.note(at(60_000)), Some(1));
+    }
+
+    #[test]
+    fn a_state_is_said_when_it_changes_and_once_a_minute() {
+        let mut limiter = StateLogLimiter::new();
+        assert_eq!(limiter.note(at(0), "taken"), Some(1));
+        assert_eq!(limiter.note(at(5_000), "taken"), None);
+        assert_eq!(limiter.note(at(6_000), "too many"), Some(2));
+        assert_eq!(limiter.note(at(6_500), "taken"), None, "one a second");
+        assert_eq!(limiter.note(at(7_000), "taken"), Some(2));
+        assert_eq!(limiter.note(at(66_999), "taken"), None);
+        assert_eq!(limiter.note(at(67_000), "taken"), Some(2));
     }
 }

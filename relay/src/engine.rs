@@ -66,7 +66,7 @@ use sessions::{Session, Sessions};
 use source_clocks::SourceClocks;
 use spent_nonces::SpentNonces;
 use stream::Rejected;
-use streams::Streams;
+use streams::{Heard, Streams};
 use waiting::WaitingViewers;
 
 /// How long a key seals a stream's media, unless configured otherwise.
@@ -181,18 +181,28 @@ impl Engine {
         self.counts.superseded += arrival.superseded;
         let is_awaited =
             !self.waiting.is_empty() && self.streams.named(&arrival.frame.stream).is_none();
-        let (stream, news) = match self.streams.hear(now, arrival) {
+        let heard = match self.streams.hear(arrival) {
             Ok(heard) => heard,
             Err(unused) => return self.on_rejected(now, arrival, unused),
         };
 
+        let Heard {
+            stream,
+            news,
+            former,
+        } = heard;
         let alias = stream.alias;
         let newer = picture && stream.note(arrival);
         self.counts.frames += u64::from(picture) + arrival.unwatched;
 
-        if news {
+        if news || former.is_some() {
             self.feedback
                 .schedule(now, arrival.frame.origin, feedback::INTERVAL);
+        }
+        if let Some(former) = former {
+            self.feedback.schedule(now, former, feedback::INTERVAL);
+        }
+        if news {
             self.announce_status(now, alias);
         }
 
@@ -287,7 +297,6 @@ impl Engine {
         let reason = match rejected {
             Rejected::Old => return,
             Rejected::TooMany => "the relay has all the streams it can carry",
-            Rejected::Taken => "another source has a stream of that name",
         };
 
         self.counts.refused_frames += 1;

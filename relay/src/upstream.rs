@@ -17,7 +17,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use fanlight_daemon::feed_connection::{Connection, ConnectionError, Resolver};
-use fanlight_daemon::rate_limit::LogLimiter;
+use fanlight_daemon::rate_limit::{LogLimiter, StateLogLimiter};
 use fanlight_daemon::{Shutdown, clock};
 use fanlight_live::{Problem, StreamTable};
 use fanlight_proto::message::StreamName;
@@ -90,7 +90,7 @@ struct Supervisor {
     lost: LogLimiter,
     last_reason: String,
     /// For all connections: who comes and goes gets no more log lines than who stays.
-    refusals: LogLimiter,
+    refusals: StateLogLimiter,
 }
 
 impl Supervisor {
@@ -101,7 +101,7 @@ impl Supervisor {
             resolver: Resolver::default(),
             lost: LogLimiter::new(),
             last_reason: String::new(),
-            refusals: LogLimiter::new(),
+            refusals: StateLogLimiter::new(),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fanlight_tests::TestEnv;
+use fanlight_tests::http::Site;
 use fanlight_tests::program::Program;
 use fanlight_tests::promise::judge;
 use fanlight_tests::viewer_process::Shown;
@@ -86,6 +87,85 @@ fn two_relays_that_take_streams_from_each_other_say_so_and_serve() {
         viewer.wait_shown(10);
         viewer.finish().0.assert_one_session();
     }
+}
+
+/// A relay with two relays above it, both with the stream of one source.
+fn two_above(env: &TestEnv) -> ([Program; 2], Program) {
+    let names = ["one", "two"];
+    let above = [0, 1].map(|at: u16| {
+        let own = env.ipc(names[usize::from(at)]);
+        env.relay(at, &[env.ipc("cam")])
+            .flag("publish", own)
+            .ready()
+    });
+    let http = format!("{}:0", env.relay_address(2).ip());
+    let leaf = env.relay(2, &names.map(|name| env.ipc(name)));
+    (above, leaf.flag("http", http).ready())
+}
+
+#[test]
+fn of_two_relays_above_either_may_die_and_neither_is_refused() {
+    let env = TestEnv::new();
+    let _source = env
+        .source("cam")
+        .flags("--input ball --size 320x240 --rate 30")
+        .ready();
+    let (above, leaf) = two_above(&env);
+    let viewer = env.viewer(env.relay_address(2), "cam").start();
+    viewer.wait_shown(10);
+    leaf.wait_for_line("this one brings the stream too");
+
+    let refused = until("the lower relay lists the stream", SOON, || {
+        let refused = Site::of(&leaf).get("/api/streams/cam/controls");
+        (refused.status == 409).then_some(refused)
+    });
+    let says = refused.json()["message"].to_string();
+    assert!(
+        says.contains("at the relay that has it from the source"),
+        "{says}"
+    );
+
+    // One of them has the stream, so that its death is a change.
+    for dies in &above {
+        dies.kill();
+        viewer.wait_more(45);
+        let mark = leaf.log().mark();
+        dies.start_again();
+        leaf.wait_for_line_from(mark, "this one brings the stream too", SOON);
+    }
+    leaf.wait_for_line("the stream comes from another source now");
+    assert_eq!(leaf.log().matching(0, "frames refused").len(), 0);
+    let (report, _) = viewer.finish();
+    report.assert_balanced();
+    report.assert_one_session();
+}
+
+#[test]
+#[ignore = "./dev promises"]
+fn of_two_relays_above_one_dies_without_a_gap() {
+    judge("a relay with two relays above it", |measurement| {
+        let env = TestEnv::new();
+        let _source = env
+            .source("cam")
+            .flags("--input ball --size 320x240 --rate 30")
+            .ready();
+        let (above, _leaf) = two_above(&env);
+        let viewer = env.viewer(env.relay_address(2), "cam").start();
+        viewer.wait_shown(30);
+        for dies in &above {
+            dies.kill();
+            viewer.wait_more(60);
+            dies.start_again();
+            viewer.wait_more(60);
+        }
+        let (_, shown) = viewer.finish();
+        let gaps = shown
+            .windows(2)
+            .map(|pair| pair[1].at.saturating_since(pair[0].at));
+        // Three frames of 33 ms.
+        let limit = Duration::from_millis(100);
+        measurement.all_at_most("between two pictures while either dies", limit, gaps);
+    });
 }
 
 #[test]

@@ -175,6 +175,7 @@ fn source(entry: &SourceEntry, role: Role) -> Value {
         "heard": !entry.is_away(),
         "problem": entry.problem.as_ref().map(ToString::to_string),
         "refused": refused,
+        "spare": entry.spare.iter().map(StreamName::as_str).collect::<Vec<_>>(),
     })
 }
 

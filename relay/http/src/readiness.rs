@@ -139,6 +139,7 @@ mod tests {
             endpoint: "tcp://10.0.0.9:5000".to_owned(),
             problem: Some(Problem::Away("it is silent".to_owned())),
             refused: vec![("cam".parse().unwrap(), Refused::Taken(0))],
+            spare: Vec::new(),
         }
     }
 

@@ -54,11 +54,24 @@ pub enum Refused {
 /// One for each output that watches a stream.
 type Channels = Arc<Vec<Arc<Channel>>>;
 
+/// By which way a frame came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// From the source that has the stream.
+    Own,
+    /// From the source that has it from now on; the one before has been silent.
+    TakenFrom(usize),
+    /// From a spare: the source that has the stream lives, and both are relays that have it from the same source.
+    Spare,
+}
+
 /// Whom a frame that was taken concerns. To be told when no lock is held that they take.
 #[derive(Debug)]
 pub(crate) struct Published {
     /// It says something about the stream that the engine must know at once.
     pub(crate) is_news: bool,
+    /// How the stream came to this source, when that is not as it was.
+    pub(crate) way: Way,
     /// The frame or heartbeat; none when the slot had a newer picture.
     pub(crate) taken: Option<Arc<LiveFrame>>,
     watching: Option<Channels>,
@@ -129,25 +142,41 @@ impl Slot {
         }
     }
 
-    /// Takes a frame. Another source than the stream's is refused until that has been silent for `stale`.
-    pub(crate) fn publish(&self, frame: LiveFrame, stale: Duration) -> Result<Published, Refused> {
+    /// Takes a frame. Another source than the stream's is refused until that has been silent for `stale`, unless both are relays
+    /// with the same run of the stream: then a frame is taken from whichever brings it first (decision 140).
+    pub(crate) fn publish(
+        &self,
+        mut frame: LiveFrame,
+        stale: Duration,
+    ) -> Result<Published, Refused> {
         let mut state = self.state.lock();
         let silent = frame.received.saturating_since(state.heard);
-        let is_other = state.origin != frame.origin;
-
-        if is_other && silent < stale {
-            return Err(Refused::Taken(state.origin));
-        }
-
-        let is_news = is_other || silent >= SILENCE || state.notes_said(&frame);
-        state.origin = frame.origin;
-        state.heard = state.heard.max(frame.received);
+        let way = match state.origin {
+            origin if origin == frame.origin => Way::Own,
+            origin if silent >= stale => Way::TakenFrom(origin),
+            _ if state.is_same_run(&frame) => Way::Spare,
+            origin => return Err(Refused::Taken(origin)),
+        };
 
         let mut published = Published {
-            is_news,
+            is_news: false,
+            way,
             taken: None,
             watching: None,
         };
+        if way == Way::Spare {
+            if !frame.is_picture() {
+                return Ok(published);
+            }
+            // For all others it is as if the source of the stream had brought it.
+            frame.origin = state.origin;
+        } else {
+            let news = matches!(way, Way::TakenFrom(_)) || silent >= SILENCE;
+            published.is_news = state.notes_said(&frame) || news;
+            state.origin = frame.origin;
+            state.heard = state.heard.max(frame.received);
+        }
+
         // The memory of what is replaced is given back after the lock.
         let replaced = if !frame.is_picture() {
             let heartbeat = published.taken.insert(Arc::new(frame));
@@ -296,6 +325,16 @@ impl State {
         }
         self.counted.1 += 1;
         self.counted.1
+    }
+
+    /// Whether a frame is of the run of the source that was heard last, and both came by other relays. A source that is heard
+    /// directly shares its stream with nobody.
+    fn is_same_run(&self, frame: &LiveFrame) -> bool {
+        let relayed = |frame: &LiveFrame| frame.route.hops > 0;
+        let heartbeat = self.heartbeat.as_ref().map(|(_, heartbeat)| heartbeat);
+        heartbeat
+            .or(self.newest.as_ref())
+            .is_some_and(|last| relayed(last) && relayed(frame) && last.id.epoch == frame.id.epoch)
     }
 
     /// Whether a picture is newer than the newest.

@@ -56,6 +56,8 @@ pub struct SourceEntry {
     pub problem: Option<Problem>,
     /// Its streams that are not taken at present, and why.
     pub refused: Vec<(StreamName, Refused)>,
+    /// Its streams that another relay brings too, and that are that one's as long as it lives.
+    pub spare: Vec<StreamName>,
 }
 
 impl SourceEntry {
@@ -75,6 +77,7 @@ struct Source {
     endpoint: String,
     problem: Option<Problem>,
     refused: BTreeMap<StreamName, (Time, Refused)>,
+    spare: BTreeMap<StreamName, Time>,
     orders: VecDeque<ControlOrder>,
     removed: bool,
 }
@@ -88,6 +91,7 @@ impl Sources {
             endpoint,
             problem: Some(Problem::Away("it has not answered yet".to_owned())),
             refused: BTreeMap::new(),
+            spare: BTreeMap::new(),
             orders: VecDeque::new(),
             removed: false,
         });
@@ -120,6 +124,42 @@ impl Sources {
         }
     }
 
+    /// Notes that source `origin` brings a stream as a spare.
+    pub(crate) fn note_spare(&self, now: Time, origin: usize, stream: &StreamName) {
+        let mut sources = self.0.lock();
+        let Some(source) = sources.get_mut(origin) else {
+            return;
+        };
+
+        if let Some(at) = source.spare.get_mut(stream) {
+            *at = now;
+        } else if source.spare.len() < MAX_STREAMS {
+            tracing::info!(%stream, source = source.endpoint, "this one brings the stream too");
+            source.spare.insert(stream.clone(), now);
+        }
+    }
+
+    /// Tells the operator that a stream is another source's from now on. That happens at most once in the time after which a
+    /// source counts as silent.
+    pub(crate) fn tell_change(&self, stream: &StreamName, from: usize, to: usize) {
+        let endpoint = |origin: usize| {
+            let sources = self.0.lock();
+            sources.get(origin).map(|source| source.endpoint.clone())
+        };
+        let source = endpoint(to);
+        let silent = endpoint(from);
+        tracing::info!(%stream, source, silent, "the stream comes from another source now");
+    }
+
+    /// Whether source `origin` brings streams that are refused or those of another.
+    #[must_use]
+    pub fn is_partly_refused(&self, now: Time, origin: usize) -> bool {
+        self.0.lock().get_mut(origin).is_some_and(|source| {
+            source.forget_refusals(now);
+            !source.refused.is_empty() || !source.spare.is_empty()
+        })
+    }
+
     /// Leaves an order for the camera of source `origin`. When too many wait it is dropped, as is its answer.
     pub fn put_order(&self, origin: usize, order: ControlOrder) {
         if let Some(source) = self.0.lock().get_mut(origin) {
@@ -145,6 +185,7 @@ impl Sources {
         let entry = |(origin, source): (usize, &mut Source)| {
             source.forget_refusals(now);
             let refused = source.refused.iter();
+            let spare = source.spare.keys();
             SourceEntry {
                 origin,
                 endpoint: source.endpoint.clone(),
@@ -152,6 +193,7 @@ impl Sources {
                 refused: refused
                     .map(|(stream, (_, why))| (stream.clone(), *why))
                     .collect(),
+                spare: spare.cloned().collect(),
             }
         };
 
@@ -167,6 +209,8 @@ impl Source {
     fn forget_refusals(&mut self, now: Time) {
         self.refused
             .retain(|_, (at, _)| now.saturating_since(*at) < REFUSED_FOR);
+        self.spare
+            .retain(|_, at| now.saturating_since(*at) < REFUSED_FOR);
     }
 }
 

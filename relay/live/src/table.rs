@@ -27,7 +27,7 @@ use crate::frame::LiveFrame;
 use crate::ledger::{ClientMemory, SharedRefusals};
 use crate::output_waker::OutputWaker;
 use crate::screens::{self, ScreenOrder};
-use crate::slot::{Refused, Slot};
+use crate::slot::{Refused, Slot, Way};
 use crate::sources::{SourceEntry, Sources};
 use crate::status::{EngineStatus, ListedStream, StreamEntry};
 use crate::traffic::{Sample, Traffic, TrafficTotals};
@@ -104,7 +104,7 @@ impl StreamTable {
     /// stream.
     ///
     /// # Errors
-    /// When there is no room for its stream or for so large a frame, or another source has it.
+    /// When there is no room for its stream or for so large a frame, or another source has it and is no relay with the same run.
     pub fn publish(
         &self,
         origin: usize,
@@ -131,6 +131,12 @@ impl StreamTable {
             .publish(frame, self.stale)
             .inspect_err(|why| refused(&slot.name, why))?;
         drop(streams);
+
+        match published.way {
+            Way::Own => {}
+            Way::Spare => self.sources.note_spare(received, origin, &slot.name),
+            Way::TakenFrom(former) => self.sources.tell_change(&slot.name, former, origin),
+        }
 
         published.wake();
         if published.is_news {

@@ -219,6 +219,10 @@ impl FeedbackSink for Relays {
     }
 }
 
+/// What the administrator of a relay below is told.
+const CONTROLS_ELSEWHERE: &str = "the stream comes through another relay, which passes no controls on: set them at the relay that has it \
+                                  from the source, or there with fanlight-source controls";
+
 /// Answers that a camera is not to be controlled through this relay: a request does not say of which.
 #[derive(Debug)]
 pub(crate) struct NoControls;
@@ -227,7 +231,7 @@ impl ControlHandler for NoControls {
     fn request(self: Arc<Self>, request: ControlRequest, reply: ControlReply) {
         reply(ControlAnswer {
             request: request.request,
-            refusal: "this relay has the stream from another one: ask the relay that the camera's source names".to_owned(),
+            refusal: CONTROLS_ELSEWHERE.to_owned(),
             ..ControlAnswer::default()
         });
     }

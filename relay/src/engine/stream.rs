@@ -92,8 +92,6 @@ struct LatestFrame {
 pub(super) enum Rejected {
     /// The relay has `MAX_STREAMS` streams already.
     TooMany,
-    /// Another source, still alive, has a stream of this name.
-    Taken,
     /// Not newer than what is known.
     Old,
 }

@@ -20,6 +20,15 @@ pub(super) struct Streams {
     all: Vec<Stream>,
 }
 
+/// A stream that something was heard of.
+pub(super) struct Heard<'a> {
+    pub(super) stream: &'a mut Stream,
+    /// Whether there is news for its viewers.
+    pub(super) news: bool,
+    /// The source that it came from before, when that was another.
+    pub(super) former: Option<usize>,
+}
+
 impl Streams {
     /// No streams. All together may take `memory_budget` bytes.
     pub(super) const fn new(stale: Duration, memory_budget: usize) -> Self {
@@ -68,13 +77,8 @@ impl Streams {
         self.all.iter_mut().find(|stream| stream.alias == alias)
     }
 
-    /// Notes what a source says of its stream, which may be new. Gives the stream, and whether there is news for its
-    /// viewers.
-    pub(super) fn hear(
-        &mut self,
-        now: Time,
-        arrival: &Arrival,
-    ) -> Result<(&mut Stream, bool), Rejected> {
+    /// Notes what a source says of its stream, which may be new. Which source has a stream is the table's to decide.
+    pub(super) fn hear(&mut self, arrival: &Arrival) -> Result<Heard<'_>, Rejected> {
         let known = self
             .all
             .iter()
@@ -86,15 +90,14 @@ impl Streams {
         };
 
         let stream = &mut self.all[at];
-        if stream.origin != arrival.frame.origin {
-            if !stream.is_source_gone() && now.saturating_since(stream.heard) < self.stale {
-                return Err(Rejected::Taken);
-            }
-            stream.origin = arrival.frame.origin;
-        }
-
         let news = stream.hear(arrival)?;
-        Ok((stream, news))
+        let former = std::mem::replace(&mut stream.origin, arrival.frame.origin);
+        let former = Some(former).filter(|former| *former != stream.origin);
+        Ok(Heard {
+            stream,
+            news,
+            former,
+        })
     }
 
     /// When [`Streams::expire`] has something to do.

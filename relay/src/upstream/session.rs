@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanlight_daemon::feed_connection::{Connection, ConnectionError};
-use fanlight_daemon::rate_limit::LogLimiter;
+use fanlight_daemon::rate_limit::StateLogLimiter;
 use fanlight_daemon::{Shutdown, clock};
 use fanlight_live::{ControlOrder, Problem, StreamTable};
 use fanlight_proto::clock::Time;
@@ -31,6 +31,9 @@ const CATCH_UP: Duration = Duration::from_millis(500);
 
 /// Between two messages that say which streams are not taken.
 const REFUSED_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Why a stream is not taken that another relay brings too.
+const SPARE: &str = "another relay brings it too, and this one is asked when that is silent";
 
 /// What a connection was opened for.
 pub(super) struct Agreed {
@@ -61,7 +64,7 @@ impl<'a> Session<'a> {
         upstream: &'a Upstream,
         agreed: Agreed,
         table: &'a StreamTable,
-        refusals: &'a mut LogLimiter,
+        refusals: &'a mut StateLogLimiter,
         connection: Connection,
         shutdown: &'a Shutdown,
     ) -> Self {
@@ -198,7 +201,8 @@ impl<'a> Session<'a> {
             self.send(|encoder| encoder.upstream(&probe))?;
         }
 
-        if self.refused_due <= now && std::mem::take(&mut self.receiver.has_refused) {
+        let sources = self.receiver.table.sources();
+        if self.refused_due <= now && sources.is_partly_refused(now, self.upstream.origin) {
             self.refused_due = now + REFUSED_INTERVAL;
             self.send_refused(now)?;
         }
@@ -232,15 +236,20 @@ impl<'a> Session<'a> {
         self.send(|encoder| encoder.upstream(&message))
     }
 
-    /// Which streams are not taken.
+    /// Which streams are not taken, or only while another relay does not bring them: who publishes them is to know that nobody
+    /// watches them here.
     fn send_refused(&mut self, now: Time) -> Result<(), ConnectionError> {
         let sources = self.receiver.table.sources().all(now).into_iter();
-        let refused = sources
-            .filter(|source| source.origin == self.upstream.origin)
-            .flat_map(|source| source.refused);
-        let streams = refused.map(|(stream, why)| RefusedStream {
+        let own = sources.filter(|source| source.origin == self.upstream.origin);
+        let streams = own.flat_map(|source| {
+            let refused = source.refused.into_iter();
+            let refused = refused.map(|(stream, why)| (stream, why.to_string()));
+            let spare = source.spare.into_iter();
+            refused.chain(spare.map(|stream| (stream, SPARE.to_owned())))
+        });
+        let streams = streams.map(|(stream, reason)| RefusedStream {
             stream: stream.to_string(),
-            reason: why.to_string(),
+            reason,
         });
 
         let message = feed::encode_refused(RefusedStreams {
@@ -294,7 +303,7 @@ struct FeedReceiver<'a> {
     /// The only ones that frames may have; any when empty.
     topics: Vec<Bytes>,
     table: &'a StreamTable,
-    refusals: &'a mut LogLimiter,
+    refusals: &'a mut StateLogLimiter,
     clock_id: u64,
     probe: ClockProbe,
     catch_up: CatchUp,
@@ -302,8 +311,6 @@ struct FeedReceiver<'a> {
     /// What is known of the clock of whoever publishes: of a source, or of a relay.
     publisher_clock: Option<SourceClock>,
     heard: bool,
-    /// Whether a frame was refused since the source was told.
-    has_refused: bool,
     /// The order that the source is to answer, while somebody waits for it.
     asked: Option<(u64, oneshot::Sender<ControlAnswer>)>,
     /// When the last message came.
@@ -315,7 +322,7 @@ impl<'a> FeedReceiver<'a> {
         upstream: &'a Upstream,
         topics: Vec<Bytes>,
         table: &'a StreamTable,
-        refusals: &'a mut LogLimiter,
+        refusals: &'a mut StateLogLimiter,
     ) -> Self {
         let now = clock::now();
         let clock_id = clock::clock_id();
@@ -330,7 +337,6 @@ impl<'a> FeedReceiver<'a> {
             same_clock: false,
             publisher_clock: None,
             heard: false,
-            has_refused: false,
             asked: None,
             last: now,
         }
@@ -397,7 +403,6 @@ impl<'a> FeedReceiver<'a> {
         if !frame.jpeg.is_empty() && self.catch_up.skips(self.last, &frame) {
             self.table.skip(origin, &frame);
         } else if let Err(refused) = self.table.publish(origin, frame, body, self.last) {
-            self.has_refused = true;
             self.refuse(&refused);
         }
     }
@@ -415,7 +420,7 @@ impl<'a> FeedReceiver<'a> {
     /// The source is there and has no stream of those wanted.
     fn on_no_stream(&mut self, problem: String) {
         self.last = clock::now();
-        if let Some(count) = self.refusals.note(self.last) {
+        if let Some(count) = self.refusals.note(self.last, &problem) {
             tracing::warn!(source = %self.upstream.endpoint, count, "no stream: {problem}");
         }
         self.set_problem(Some(Problem::NoStream(problem)));
@@ -427,7 +432,8 @@ impl<'a> FeedReceiver<'a> {
     }
 
     fn refuse(&mut self, reason: &dyn std::fmt::Display) {
-        if let Some(count) = self.refusals.note(clock::now()) {
+        let reason = reason.to_string();
+        if let Some(count) = self.refusals.note(clock::now(), &reason) {
             tracing::warn!(source = %self.upstream.endpoint, count, "frames refused, the last: {reason}");
         }
     }

@@ -2,6 +2,7 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 
 use fanlight_proto::message::{Format, FrameBuffer, FrameId, State, parse_frame};
+use fanlight_proto::route::Route;
 use tokio::sync::Notify;
 
 use super::*;
@@ -370,6 +371,62 @@ mod engine {
         assert_eq!(publish(&rig, 1_500), Ok(()));
         assert!(rig.engine_is_woken());
         assert_eq!(rig.take().unwrap().frame.origin, 1);
+    }
+
+    /// What source `origin`, a relay, brings at `millis`, and which picture is the newest then.
+    fn relayed(rig: &Rig, origin: usize, millis: u64, epoch: u64, n: u64) -> Result<u64, Refused> {
+        let (mut frame, body) = picture("cam", epoch, n);
+        frame.route = Route {
+            hops: 1,
+            first: origin as u64,
+        };
+        rig.table.publish(origin, frame, body, at(millis))?;
+        Ok(rig.table.newest(&"cam".parse().unwrap()).unwrap().id.number)
+    }
+
+    #[test]
+    fn of_two_relays_with_the_same_run_of_a_stream_each_picture_is_taken_from_the_first() {
+        let mut rig = Rig::new();
+        rig.table.sources().add(0, "ipc:///a".into());
+        rig.table.sources().add(1, "ipc:///b".into());
+        assert_eq!(relayed(&rig, 0, 0, 1, 5), Ok(5));
+        rig.watch("cam");
+        assert_eq!(relayed(&rig, 1, 1, 1, 5), Ok(5));
+        assert!(rig.take().is_none());
+        assert_eq!(relayed(&rig, 1, 30, 1, 6), Ok(6));
+        assert_eq!(rig.take().unwrap().frame.origin, 0, "it stays that one's");
+        assert_eq!(relayed(&rig, 0, 31, 1, 6), Ok(6));
+        let spare = |now| rig.table.sources().all(at(now))[1].spare.len();
+        assert_eq!((spare(31), spare(5_000)), (1, 0));
+
+        assert_eq!(relayed(&rig, 1, 60, 2, 0), Err(Refused::Taken(0)));
+        assert_eq!(relayed(&rig, 1, 900, 1, 7), Ok(7));
+        assert_eq!(relayed(&rig, 1, 1_100, 1, 8), Ok(8));
+        rig.take_all();
+        assert_eq!(relayed(&rig, 1, 31 + 1_500, 1, 9), Ok(9));
+        assert_eq!(
+            rig.take().unwrap().frame.origin,
+            1,
+            "the other is long silent"
+        );
+    }
+
+    #[test]
+    fn of_two_relays_with_the_heartbeats_of_a_camera_that_sleeps_neither_is_refused() {
+        let rig = Rig::new();
+        for origin in [0, 1, 0, 1] {
+            let (mut frame, body) = heartbeat("cam", 1, 0);
+            frame.route.hops = 1;
+            assert_eq!(rig.table.publish(origin, frame, body, at(1)), Ok(()));
+        }
+        assert_eq!(relayed(&rig, 1, 2, 1, 1), Ok(1));
+    }
+
+    #[test]
+    fn a_stream_that_is_heard_directly_is_shared_with_no_relay() {
+        let rig = Rig::new();
+        rig.put(picture("cam", 1, 5));
+        assert_eq!(relayed(&rig, 1, 1, 1, 6), Err(Refused::Taken(0)));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Frames, their losses, their repair, and what becomes of a stream.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use fanlight_live::ledger::REPAIR_SHARDS_PER_SECOND;
@@ -355,17 +356,19 @@ fn a_restarted_source_is_the_same_stream_with_a_new_epoch() {
 }
 
 #[test]
-fn a_second_source_of_one_name_takes_over_only_when_the_first_is_gone() {
+fn a_stream_is_the_sources_that_the_table_took_it_from_and_both_are_told_of_a_change() {
     let mut rig = Rig::live();
     rig.join(viewer(1), 1);
-    let theirs = || header("cam", 77, 1, State::Live);
-    rig.arrive(1, theirs(), &[], 0);
-    assert_eq!(rig.engine.counts().refused_frames, 1);
-    assert_eq!(rig.said(), []);
-    rig.pass(SECOND);
+    rig.pass(SECOND / 5);
     rig.outputs();
-    rig.arrive(1, theirs(), &[], 0);
-    assert_eq!(status(&only(rig.said())).epoch, 77);
+    rig.arrive(1, header("cam", 1, 6, State::Live), &[], 0);
+    rig.pass(SECOND / 5);
+    let told = rig.outputs().into_iter().filter_map(|output| match output {
+        Output::Feedback { origin, feedback } => Some((origin, feedback.demand.len())),
+        _ => None,
+    });
+    let told: BTreeMap<_, _> = told.collect();
+    assert_eq!(told, BTreeMap::from([(0, 0), (1, 1)]));
 }
 
 #[test]
