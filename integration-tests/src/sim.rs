@@ -11,6 +11,7 @@ mod random_case;
 mod relay_node;
 mod replay;
 mod source;
+mod tree;
 mod viewer_node;
 mod world;
 
@@ -19,10 +20,11 @@ use std::time::Duration;
 
 pub use clock::Clock;
 pub use link::{Carried, Link, Rate};
-pub use monitor::{LONGEST_LIE, Monitor};
+pub use monitor::{LONGEST_LIE, Lost, Monitor};
 pub use random_case::random_case;
 pub use replay::{Compared, replay};
 pub use source::SourceConfig;
+pub use tree::{Tree, Trouble};
 pub use viewer_node::ViewerCounts;
 pub use world::{Trace, What, World};
 
@@ -36,7 +38,7 @@ const CLEAN_TAIL: Duration = Duration::from_secs(1);
 const ANSWERED_WITHIN: Duration = Duration::from_millis(350);
 
 /// A node, by its number among those of its kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "they are what they are called")]
 pub enum Node {
     Source(usize),
@@ -66,7 +68,7 @@ pub enum Access {
     Keys,
 }
 
-/// A relay. It takes all sources, or has their streams from another relay.
+/// A relay. It takes all sources, or has their streams from other relays.
 #[derive(Clone, Debug)]
 pub struct RelayConfig {
     /// What it asks of viewers.
@@ -75,8 +77,8 @@ pub struct RelayConfig {
     pub clock: Clock,
     /// How long a message of a source, or of the relay above, takes to it.
     pub leg: Duration,
-    /// The relay that publishes for it; none: the sources do.
-    pub above: Option<usize>,
+    /// The relays that publish for it; none: the sources do.
+    pub above: Vec<usize>,
 }
 
 impl Default for RelayConfig {
@@ -92,7 +94,7 @@ impl Default for RelayConfig {
             access: Access::Open,
             clock,
             leg: Duration::from_micros(300),
-            above: None,
+            above: Vec::new(),
         }
     }
 }

@@ -40,7 +40,15 @@ pub struct Monitor {
     /// The epoch of what it last dropped as late.
     late: Option<u64>,
     given: Option<FrameId>,
+    /// Frames lost in lives that have ended, by reason.
+    past: [u64; REASONS],
 }
+
+/// A reason for which frames are lost, and how many were.
+pub type Lost = (&'static str, u64);
+
+/// How many reasons there are.
+const REASONS: usize = 9;
 
 /// Frames of one epoch of which something was seen within a session.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +70,20 @@ impl Monitor {
         self.run = now;
         self.given = None;
         self.signals.push((now, ""));
+    }
+
+    /// Its life ends, with these counts.
+    pub(super) fn end_life(&mut self, tally: &ViewerCounts) {
+        self.past = self.lost(tally).map(|(_, count)| count);
+    }
+
+    /// Frames lost in all lives, by reason; `tally` is of the present one.
+    #[must_use]
+    pub fn lost(&self, tally: &ViewerCounts) -> [Lost; REASONS] {
+        let mut lost = tally.losses.by_reason();
+        let past = lost.iter_mut().zip(self.past);
+        past.for_each(|((_, count), past)| *count += past);
+        lost
     }
 
     /// It was frozen until now, and could not say anything.

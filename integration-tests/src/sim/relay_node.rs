@@ -64,11 +64,11 @@ pub(super) struct Relay {
     passed_on: Arc<PassedOn>,
 }
 
-/// What a relay publishes, and the source that each came from.
+/// What a relay publishes.
 #[derive(Debug)]
 struct PassedOn {
     relay: u64,
-    published: Mutex<Vec<(usize, Published)>>,
+    published: Mutex<Vec<Published>>,
 }
 
 impl Downstream for PassedOn {
@@ -81,7 +81,7 @@ impl Downstream for PassedOn {
             .published
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        all.push((frame.origin, published));
+        all.push(published);
     }
 
     fn on_verdicts(&self, _: &[ViewerVerdict]) {}
@@ -136,7 +136,7 @@ impl Relay {
     }
 
     /// What it has published since it was asked last.
-    pub(super) fn published(&self) -> Vec<(usize, Published)> {
+    pub(super) fn published(&self) -> Vec<Published> {
         let published = self.passed_on.published.lock();
         std::mem::take(&mut *published.unwrap_or_else(PoisonError::into_inner))
     }
@@ -154,7 +154,7 @@ impl Relay {
         self.run(now);
     }
 
-    /// A message of source `origin`.
+    /// A message of source `origin`, or of a relay above.
     pub(super) fn on_message(&mut self, now: Time, origin: usize, topic: &[u8], body: &Bytes) {
         let frame = parse_frame(topic, body.clone(), MAX_FRAME_BYTES)
             .expect("a source sends what a relay takes");

@@ -134,6 +134,11 @@ impl SourceNode {
         (*published == hash(body)).then_some(*decodes)
     }
 
+    /// All frames published, and when.
+    pub(super) fn frames(&self) -> &[(Duration, FrameId)] {
+        &self.times
+    }
+
     /// The frames published in a span of time.
     pub(super) fn published_between(
         &self,

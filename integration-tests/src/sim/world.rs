@@ -2,6 +2,7 @@
 
 mod faults;
 mod nodes;
+mod timetable;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -19,9 +20,13 @@ use super::viewer_node::{Viewer, ViewerCounts, ViewerOutput};
 use super::{Node, RelayConfig, ViewerConfig};
 use crate::seeded::Random;
 use nodes::{Path, RelayNode, ViewerNode};
+use timetable::Timetable;
 
 /// Datagrams that the relay's socket holds while the relay stands still: 4 MiB at 2304 bytes each.
 const RELAY_CAPACITY: usize = 1820;
+
+/// See [`World::check_oracle`].
+const SCREEN_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// See [`World::check_oracle`].
 const RELAY_CHECK_INTERVAL: Duration = Duration::from_millis(100);
@@ -36,6 +41,7 @@ pub struct World {
     random: Random,
     events: BinaryHeap<Reverse<Scheduled>>,
     sequence: u64,
+    timetable: Timetable,
     sources: Vec<SourceNode>,
     relays: Vec<RelayNode>,
     viewers: Vec<ViewerNode>,
@@ -43,8 +49,9 @@ pub struct World {
     addresses: HashMap<SocketAddr, (usize, usize)>,
     trace: Option<Vec<Trace>>,
     handled: u64,
-    /// When the oracle compares next what relays say.
-    relays_checked: Duration,
+    /// When the oracle looks at all screens next, and compares what relays say.
+    screens_due: Duration,
+    relays_due: Duration,
 }
 
 /// One thing that a node did.
@@ -112,7 +119,8 @@ enum Event {
     },
     Message {
         relay: usize,
-        source: usize,
+        /// The source, or a number beyond those of sources: a relay above.
+        origin: usize,
         published: Published,
     },
 }
@@ -147,14 +155,26 @@ impl World {
             random,
             events: BinaryHeap::new(),
             sequence: 0,
+            timetable: Timetable::default(),
             sources,
             relays,
             viewers,
             addresses: HashMap::new(),
             trace: None,
             handled: 0,
-            relays_checked: Duration::ZERO,
+            screens_due: Duration::ZERO,
+            relays_due: Duration::ZERO,
         };
+
+        for source in 0..world.sources.len() {
+            world.plan(Node::Source(source));
+        }
+
+        for relay in 0..world.relays.len() {
+            for above in world.relays[relay].config.above.clone() {
+                world.relays[above].below.push(relay);
+            }
+        }
 
         for relay in 0..world.relays.len() {
             world.publish_below(relay);
@@ -228,6 +248,12 @@ impl World {
         self.relays[relay].life.as_ref().map_or(0, Relay::viewers)
     }
 
+    /// All frames that a source has published, and when.
+    #[must_use]
+    pub fn frames_of(&self, source: usize) -> &[(Duration, FrameId)] {
+        self.sources[source].frames()
+    }
+
     /// Frames that a source published in a span of time.
     pub fn published(
         &self,
@@ -250,31 +276,35 @@ impl World {
                         self.handle(scheduled.event);
                     }
                 }
-                Next::Source(source) => self.publish(source),
-                Next::Relay(relay) => self.tick_relay(relay),
-                Next::Viewer(viewer) => self.tick_viewer(viewer),
+                Next::Node(Node::Source(source)) => self.publish(source),
+                Next::Node(Node::Relay(relay)) => self.tick_relay(relay),
+                Next::Node(Node::Viewer(viewer)) => self.tick_viewer(viewer),
             }
 
             self.check_oracle();
         }
 
         self.now = self.now.max(end);
+        self.check_screens();
         self.check_oracle();
     }
 
-    /// What viewers and relays say of the screens agrees with what is on them, but for [`LONGEST_LIE`]. Relays are asked
-    /// ten times a second, because their answer is long.
+    /// What viewers and relays say of the screens agrees with what is on them, but for [`LONGEST_LIE`]. A viewer is checked
+    /// before each change of what is on its screen or said of it, and between changes as often as this.
+    /// Relays are asked ten times a second, because their answer is long.
+    ///
+    /// [`LONGEST_LIE`]: super::LONGEST_LIE
     fn check_oracle(&mut self) {
-        self.viewers
-            .iter()
-            .filter(|viewer| viewer.acts())
-            .for_each(|viewer| viewer.watch.check_state(self.now));
+        if self.now >= self.screens_due {
+            self.screens_due = self.now + SCREEN_CHECK_INTERVAL;
+            self.check_screens();
+        }
 
-        if self.now < self.relays_checked {
+        if self.now < self.relays_due {
             return;
         }
 
-        self.relays_checked = self.now + RELAY_CHECK_INTERVAL;
+        self.relays_due = self.now + RELAY_CHECK_INTERVAL;
         for relay in self.relays.iter().filter(|relay| !relay.frozen) {
             let Some(life) = &relay.life else { continue };
             for screen in life.screens(relay.config.clock.read(self.now)) {
@@ -285,37 +315,30 @@ impl World {
         }
     }
 
-    /// What happens next, and when.
+    fn check_screens(&self) {
+        let viewers = self.viewers.iter();
+        viewers.for_each(|viewer| viewer.check(self.now));
+    }
+
+    /// What happens next, and when. What is on its way comes before nodes that want to be called at the same moment.
     fn next(&self) -> Option<(Duration, Next)> {
         let event = self
             .events
             .peek()
             .map(|Reverse(scheduled)| (scheduled.at, Next::Event));
+        let node = self.timetable.first();
+        let node = node.map(|(at, node)| (at, Next::Node(node)));
+        event.into_iter().chain(node).min_by_key(|(at, _)| *at)
+    }
 
-        let sources = self
-            .sources
-            .iter()
-            .enumerate()
-            .map(|(at, source)| (source.next, Next::Source(at)));
-
-        let relays = self
-            .relays
-            .iter()
-            .enumerate()
-            .filter_map(|(at, relay)| Some((relay.due?, Next::Relay(at))));
-
-        let viewers = self
-            .viewers
-            .iter()
-            .enumerate()
-            .filter_map(|(at, v)| Some((v.due?, Next::Viewer(at))));
-
-        event
-            .into_iter()
-            .chain(sources)
-            .chain(relays)
-            .chain(viewers)
-            .min_by_key(|(at, _)| *at)
+    /// Notes when a node wants to be called. To be called after everything that may change that.
+    fn plan(&mut self, node: Node) {
+        let due = match node {
+            Node::Source(at) => Some(self.sources[at].next),
+            Node::Relay(at) => self.relays[at].due,
+            Node::Viewer(at) => self.viewers[at].due,
+        };
+        self.timetable.set(node, due);
     }
 
     fn schedule(&mut self, at: Duration, event: Event) {
@@ -368,25 +391,25 @@ impl World {
             }
             Event::Message {
                 relay,
-                source,
+                origin,
                 published,
-            } => self.message_at_relay(relay, source, published),
+            } => self.message_at_relay(relay, origin, published),
         }
     }
 
     fn publish(&mut self, source: usize) {
-        let Some(published) = self.sources[source].turn(self.now) else {
-            return;
-        };
+        let published = self.sources[source].turn(self.now);
+        self.plan(Node::Source(source));
+        let Some(published) = published else { return };
 
         for relay in 0..self.relays.len() {
-            let RelayConfig { leg, above, .. } = self.relays[relay].config;
-            if !self.relays[relay].leg_cut && above.is_none() {
+            let node = &self.relays[relay];
+            if !node.leg_cut && node.config.above.is_empty() {
                 self.schedule(
-                    self.now + leg,
+                    self.now + node.config.leg,
                     Event::Message {
                         relay,
-                        source,
+                        origin: source,
                         published: published.clone(),
                     },
                 );
@@ -394,7 +417,7 @@ impl World {
         }
     }
 
-    fn message_at_relay(&mut self, relay: usize, source: usize, published: Published) {
+    fn message_at_relay(&mut self, relay: usize, origin: usize, published: Published) {
         let node = &mut self.relays[relay];
         let now = node.config.clock.read(self.now);
         let Some(life) = &mut node.life else { return };
@@ -404,11 +427,11 @@ impl World {
                 node.held.pop_front();
             }
 
-            node.held.push_back((source, published));
+            node.held.push_back((origin, published));
             return;
         }
 
-        life.on_message(now, source, &published.topic, &published.body);
+        life.on_message(now, origin, &published.topic, &published.body);
         self.take_from_relay(relay);
     }
 
@@ -495,23 +518,27 @@ impl World {
         }
 
         self.relays[relay].reckon(self.now);
+        self.plan(Node::Relay(relay));
         self.pass_on(relay);
     }
 
     /// Sends what a relay has published to the relays below it.
     fn pass_on(&mut self, relay: usize) {
         let life = self.relays[relay].life.as_ref();
-        for (source, published) in life.map(Relay::published).unwrap_or_default() {
-            for below in 0..self.relays.len() {
-                let RelayConfig { leg, above, .. } = self.relays[below].config;
-                if above == Some(relay) && !self.relays[below].leg_cut {
+        // Below, each relay above is a source of its own.
+        let origin = self.sources.len() + relay;
+        for published in life.map(Relay::published).unwrap_or_default() {
+            for at in 0..self.relays[relay].below.len() {
+                let below = self.relays[relay].below[at];
+                let node = &self.relays[below];
+                if !node.leg_cut {
                     let published = published.clone();
                     let message = Event::Message {
                         relay: below,
-                        source,
+                        origin,
                         published,
                     };
-                    self.schedule(self.now + leg, message);
+                    self.schedule(self.now + node.config.leg, message);
                 }
             }
         }
@@ -519,10 +546,8 @@ impl World {
 
     /// Has a relay publish, if there are relays below it.
     fn publish_below(&self, relay: usize) {
-        let mut nodes = self.relays.iter();
-        if let Some(life) = &self.relays[relay].life
-            && nodes.any(|node| node.config.above == Some(relay))
-        {
+        let node = &self.relays[relay];
+        if let Some(life) = node.life.as_ref().filter(|_| !node.below.is_empty()) {
             life.publish();
         }
     }
@@ -625,6 +650,7 @@ impl World {
         }
 
         self.viewers[viewer].reckon(self.now);
+        self.plan(Node::Viewer(viewer));
     }
 
     fn send_up(&mut self, viewer: usize, path: usize, datagram: Vec<u8>) {
@@ -663,7 +689,5 @@ impl World {
 #[derive(Clone, Copy, Debug)]
 enum Next {
     Event,
-    Source(usize),
-    Relay(usize),
-    Viewer(usize),
+    Node(Node),
 }

@@ -68,8 +68,9 @@ impl World {
         match node {
             Node::Source(at) => self.sources[at].alive = false,
             Node::Relay(at) => self.relays[at].end(),
-            Node::Viewer(at) => self.viewers[at].end(),
+            Node::Viewer(at) => self.viewers[at].end(self.now),
         }
+        self.plan(node);
     }
 
     /// Lets a relay end with farewells (SIGTERM).
@@ -104,6 +105,7 @@ impl World {
                 viewers[at].begin(*now, random, at);
             }
         }
+        self.plan(node);
     }
 
     /// Lets a node stand still (SIGSTOP): what comes waits, as far as there is room.
@@ -111,8 +113,9 @@ impl World {
         match node {
             Node::Source(at) => self.sources[at].frozen = true,
             Node::Relay(at) => self.relays[at].freeze(),
-            Node::Viewer(at) => self.viewers[at].freeze(),
+            Node::Viewer(at) => self.viewers[at].freeze(self.now),
         }
+        self.plan(node);
     }
 
     /// Lets a node go on (SIGCONT).
@@ -269,8 +272,8 @@ impl World {
 
         let held = std::mem::take(&mut node.held);
         let backlog = std::mem::take(&mut node.backlog);
-        for (source, published) in held {
-            self.message_at_relay(relay, source, published);
+        for (origin, published) in held {
+            self.message_at_relay(relay, origin, published);
         }
 
         for (from, datagram) in backlog {

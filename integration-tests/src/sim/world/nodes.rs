@@ -19,9 +19,11 @@ pub(super) struct RelayNode {
     pub(super) life: Option<Relay>,
     pub(super) frozen: bool,
     pub(super) leg_cut: bool,
+    /// The relays that it publishes for.
+    pub(super) below: Vec<usize>,
     /// Datagrams in its socket while it stands still.
     pub(super) backlog: VecDeque<(SocketAddr, Vec<u8>)>,
-    /// Messages of sources that wait meanwhile.
+    /// Messages that wait meanwhile, and of which source or relay above each is.
     pub(super) held: VecDeque<(usize, Published)>,
     pub(super) amplification: AmplificationGuard,
     pub(super) due: Option<Duration>,
@@ -34,6 +36,7 @@ impl RelayNode {
             config,
             frozen: false,
             leg_cut: false,
+            below: Vec::new(),
             backlog: VecDeque::new(),
             held: VecDeque::new(),
             amplification: AmplificationGuard::default(),
@@ -114,17 +117,28 @@ impl ViewerNode {
         self.due = Some(now);
     }
 
-    pub(super) fn end(&mut self) {
-        self.life = None;
+    pub(super) fn end(&mut self, now: Duration) {
+        self.check(now);
+        if let Some(life) = self.life.take() {
+            self.watch.end_life(&life.tally());
+        }
         self.frozen = false;
         self.due = None;
         self.backlog.clear();
     }
 
-    pub(super) fn freeze(&mut self) {
+    pub(super) fn freeze(&mut self, now: Duration) {
+        self.check(now);
         if self.life.is_some() {
             self.frozen = true;
             self.due = None;
+        }
+    }
+
+    /// What it says of its screen is true at `now`, if it can say anything.
+    pub(super) fn check(&self, now: Duration) {
+        if self.acts() {
+            self.watch.check_state(now);
         }
     }
 

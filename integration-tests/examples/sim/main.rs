@@ -1,4 +1,6 @@
-//! `./dev sim`: many seeds of the simulator's random cases, or the replay of a capture.
+//! `./dev sim`: many seeds of the simulator's random cases, a tree of a hundred relays, or the replay of a capture.
+
+mod tree;
 
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,16 +13,26 @@ use fanlight_tests::sim::{random_case, replay, run};
 
 /// What the command line asks for.
 struct Options {
-    seeds: u64,
+    seeds: Option<u64>,
     from: u64,
+    tree: bool,
     replay: Option<String>,
 }
+
+/// Random cases unless the command line says how many.
+const SEEDS: u64 = 1000;
 
 fn main() -> ExitCode {
     match options() {
         Ok(Options {
             replay: Some(file), ..
         }) => play(&file),
+        Ok(Options {
+            seeds,
+            from,
+            tree: true,
+            ..
+        }) => tree::run(from..from + seeds.unwrap_or(1)),
         Ok(options) => random_cases(&options),
         Err(message) => refuse(&message),
     }
@@ -71,13 +83,19 @@ fn play(file: &str) -> ExitCode {
 
 fn options() -> Result<Options, String> {
     let mut options = Options {
-        seeds: 1000,
+        seeds: None,
         from: 0,
+        tree: false,
         replay: None,
     };
 
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
+        if word == "--tree" {
+            options.tree = true;
+            continue;
+        }
+
         let value = words
             .next()
             .ok_or_else(|| format!("{word} needs a value"))?;
@@ -88,12 +106,12 @@ fn options() -> Result<Options, String> {
         };
 
         match word.as_str() {
-            "--seeds" => options.seeds = number()?,
+            "--seeds" => options.seeds = Some(number()?),
             "--from" => options.from = number()?,
             "--replay" => options.replay = Some(value),
             _ => {
                 return Err(format!(
-                    "takes --seeds N, --from N and --replay FILE, not {word}"
+                    "takes --seeds N, --from N, --tree and --replay FILE, not {word}"
                 ));
             }
         }
@@ -104,8 +122,9 @@ fn options() -> Result<Options, String> {
 
 /// Runs a random case for each seed, on every processor; the first seed that fails is told.
 fn random_cases(options: &Options) -> ExitCode {
+    let seeds = options.seeds.unwrap_or(SEEDS);
     let next = AtomicU64::new(options.from);
-    let end = options.from + options.seeds;
+    let end = options.from + seeds;
     let failures = AtomicU64::new(0);
     let first = AtomicU64::new(u64::MAX);
     let events = AtomicU64::new(0);
@@ -137,9 +156,8 @@ fn random_cases(options: &Options) -> ExitCode {
     let failures = failures.into_inner();
     let events = events.into_inner();
     println!(
-        "{} random_cases in {seconds:.1} s: {:.0} seeds/s, {:.2} million events/s, {failures} failed",
-        options.seeds,
-        options.seeds as f64 / seconds,
+        "{seeds} random_cases in {seconds:.1} s: {:.0} seeds/s, {:.2} million events/s, {failures} failed",
+        seeds as f64 / seconds,
         events as f64 / seconds / 1e6
     );
 
