@@ -14,7 +14,7 @@ use super::processor::{Meter, RelayMeter};
 use super::timing::Measured;
 use super::totals::{SessionTotals, Totals};
 use fanlight_viewer::engine::LinkState;
-use fanlight_viewer::stats::{Lost, Percentiles, Repairs, millis};
+use fanlight_viewer::stats::{Histogram, Lost, Percentiles, Repairs, millis};
 
 /// Bits in a gigabit.
 const GIGABIT: f64 = 1e9;
@@ -69,6 +69,8 @@ pub struct Sessions {
     pub all_joined_ms: Option<f64>,
     /// The longest time from a viewer's asking to its session.
     pub slowest_join_ms: Option<f64>,
+    /// From a viewer's asking to its first whole frame.
+    pub first_frame_ms: Percentiles,
 }
 
 /// See [`Report::frames`]: `delivered + lost.total` are those expected.
@@ -204,6 +206,13 @@ impl Sessions {
         let waits = sessions
             .iter()
             .filter_map(|session| Some(session.joined?.saturating_since(session.asked?)));
+        let mut first_frames = Histogram::default();
+        for session in sessions {
+            if let (Some(served), Some(asked)) = (session.served, session.asked) {
+                first_frames.record(served.saturating_since(asked));
+            }
+        }
+
         Self {
             asked: sessions.len() as u64,
             joined: count(|session| session.joined.is_some()),
@@ -214,6 +223,7 @@ impl Sessions {
                 .zip(last_joined)
                 .map(|(asked, joined)| millis(joined.saturating_since(asked))),
             slowest_join_ms: waits.max().map(millis),
+            first_frame_ms: Percentiles::of(&first_frames),
         }
     }
 }

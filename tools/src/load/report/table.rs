@@ -54,6 +54,14 @@ impl Report {
             sessions.served, sessions.rejoins
         )?;
 
+        let first = &sessions.first_frame_ms;
+        if let (Some(p50), Some(p99), Some(max)) = (first.p50, first.p99, first.max) {
+            writeln!(
+                f,
+                "first     a frame {p50:.1} ms after asking (p50), {p99:.1} (p99), {max:.1} (max)"
+            )?;
+        }
+
         writeln!(f, "measured  {stream} for {:.1} s", self.measured_s)
     }
 

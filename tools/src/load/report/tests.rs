@@ -112,6 +112,7 @@ fn frames_gaps_and_sessions_are_summed_over_the_viewers() {
         rejoins,
         all_joined_ms,
         slowest_join_ms,
+        first_frame_ms,
     } = report.sessions;
 
     assert_eq!(
@@ -123,6 +124,10 @@ fn frames_gaps_and_sessions_are_summed_over_the_viewers() {
         (refused, slowest_join_ms),
         (BTreeMap::from([("busy", 1)]), Some(35.0))
     );
+
+    // Asked at 0 and 10 ms, served at 1005 and 1008.
+    let longest = first_frame_ms.max.unwrap();
+    assert!((longest / 1005.0 - 1.0).abs() < 0.05, "{longest}");
 
     assert_eq!(
         (
