@@ -34,6 +34,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct FakeSource {
     endpoint: String,
+    interval: Duration,
     picture: Arc<[u8]>,
     notes: Arc<Mutex<Notes>>,
 }
@@ -53,7 +54,7 @@ impl FakeSource {
     /// # Panics
     /// When there is no port to be had.
     #[must_use]
-    pub fn start(stream: &'static str, key: Option<FeedKey>) -> Self {
+    pub fn start(stream: &str, key: Option<FeedKey>) -> Self {
         Self::with_picture(stream, key, jpeg::numbered(1, 320, 240))
     }
 
@@ -62,7 +63,16 @@ impl FakeSource {
     /// # Panics
     /// When there is no port to be had.
     #[must_use]
-    pub fn with_picture(stream: &'static str, key: Option<FeedKey>, picture: Vec<u8>) -> Self {
+    pub fn with_picture(stream: &str, key: Option<FeedKey>, picture: Vec<u8>) -> Self {
+        Self::every(INTERVAL, stream, key, picture)
+    }
+
+    /// The same, with a frame every `interval`.
+    ///
+    /// # Panics
+    /// When there is no port to be had.
+    #[must_use]
+    pub fn every(interval: Duration, stream: &str, key: Option<FeedKey>, picture: Vec<u8>) -> Self {
         let listener =
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
         let endpoint = format!(
@@ -74,11 +84,13 @@ impl FakeSource {
 
         let source = Self {
             endpoint,
+            interval,
             picture: picture.into(),
             notes: Arc::default(),
         };
 
         let serving = source.clone();
+        let stream: Arc<str> = stream.into();
         let security = Arc::new(AcceptedSecurity {
             null: key.is_none(),
             shared_key: key,
@@ -87,9 +99,11 @@ impl FakeSource {
 
         std::thread::spawn(move || {
             for connection in listener.incoming().flatten() {
-                let (source, security) = (serving.clone(), Arc::clone(&security));
+                let source = serving.clone();
+                let security = Arc::clone(&security);
+                let stream = Arc::clone(&stream);
                 // An error is a relay that left.
-                std::thread::spawn(move || source.serve(connection, stream, security));
+                std::thread::spawn(move || source.serve(connection, &stream, security));
             }
         });
 
@@ -185,7 +199,7 @@ impl FakeSource {
                 },
                 Some(_) => {}
                 None if next <= clock::now() => {
-                    next = next + INTERVAL;
+                    next = next + self.interval;
                     number += 1;
                     let topic = format!("{stream}/");
                     let body = frame(stream, number, &self.picture);

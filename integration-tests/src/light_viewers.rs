@@ -60,19 +60,34 @@ impl LightViewers {
         stream: &str,
         interval: Duration,
     ) -> Self {
-        Self::start(sockets, relay, stream, interval, true)
+        let each = sockets
+            .into_iter()
+            .map(|socket| (socket, stream.to_owned()));
+        Self::start(each, relay, interval, true)
+    }
+
+    /// Lets a viewer join a stream from each socket, as [`join`](Self::join).
+    #[must_use]
+    pub fn join_each(
+        each: Vec<(UdpSocket, String)>,
+        relay: SocketAddr,
+        interval: Duration,
+    ) -> Self {
+        Self::start(each.into_iter(), relay, interval, true)
     }
 
     /// As [`join`](Self::join), but once in they read nothing any more, though they say that they are there.
     #[must_use]
     pub fn join_and_read_nothing(sockets: Vec<UdpSocket>, relay: SocketAddr, stream: &str) -> Self {
-        Self::start(sockets, relay, stream, Duration::MAX, false)
+        let each = sockets
+            .into_iter()
+            .map(|socket| (socket, stream.to_owned()));
+        Self::start(each, relay, Duration::MAX, false)
     }
 
     fn start(
-        sockets: Vec<UdpSocket>,
+        each: impl Iterator<Item = (UdpSocket, String)>,
         relay: SocketAddr,
-        stream: &str,
         interval: Duration,
         reads: bool,
     ) -> Self {
@@ -83,9 +98,8 @@ impl LightViewers {
             interval,
         };
 
-        let members = sockets
-            .into_iter()
-            .map(|socket| LightViewer::new(socket, conduct, stream, now))
+        let members = each
+            .map(|(socket, stream)| LightViewer::new(socket, conduct, &stream, now))
             .collect();
 
         let members = Arc::new(Mutex::new(members));

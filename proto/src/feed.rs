@@ -14,7 +14,8 @@ use crate::message::{
     StreamName, ToSource, ViewerReport, to_source, truncate_reason,
 };
 
-/// Longest encoded feedback: upstream it is a message of at most [`MAX_UPSTREAM`](crate::zmtp::MAX_UPSTREAM).
+/// Longest encoded feedback, unless who watches how many streams takes most of it: upstream it is a message of at most
+/// [`MAX_UPSTREAM`](crate::zmtp::MAX_UPSTREAM).
 pub const MAX_FEEDBACK_BYTES: usize = 9 << 10;
 
 /// Viewers in one feedback: a viewer without detections takes about seventy bytes at least.

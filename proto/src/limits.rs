@@ -36,8 +36,11 @@ pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(250);
 /// and room.
 pub const MAX_HOPS: u8 = 8;
 
-/// Streams that one relay carries.
-pub const MAX_STREAMS: usize = 64;
+/// Streams that one relay carries: a hundred cameras, and room.
+pub const MAX_STREAMS: usize = 128;
+
+/// Multicast groups that one relay has: further streams go to each viewer alone. Relays on one network take ranges so far apart.
+pub const MULTICAST_GROUPS: usize = 64;
 
 /// Picture and header bytes that one media datagram carries. A multiple of 64, which parity codes like; with the
 /// header and a 16-byte seal a datagram has 1220 bytes, under the 1232 that IPv6 (RFC 8200 section 5) always lets through.

@@ -22,6 +22,7 @@ mod http;
 mod interop;
 mod large_frames;
 mod load;
+mod many_streams;
 mod metrics;
 mod mqtt;
 mod network_cameras;

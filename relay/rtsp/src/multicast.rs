@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::{Arc, Weak};
 
 use fanlight_live::{Arrival, FrameSubscription, Subscribe};
-use fanlight_proto::limits::MAX_STREAMS;
+use fanlight_proto::limits::MULTICAST_GROUPS;
 use fanlight_proto::message::StreamName;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -29,7 +29,7 @@ pub struct Multicast {
     pub looped: bool,
 }
 
-/// The groups in use, at most [`MAX_STREAMS`].
+/// The groups in use, at most [`MULTICAST_GROUPS`].
 #[derive(Debug)]
 pub(crate) struct Groups {
     settings: Option<Multicast>,
@@ -91,7 +91,7 @@ impl Groups {
         let is_free =
             |(name, group): &(StreamName, Weak<Group>)| name == stream || group.strong_count() == 0;
         let place = taken.iter().position(is_free).unwrap_or(taken.len());
-        if place == MAX_STREAMS {
+        if place == MULTICAST_GROUPS {
             return None;
         }
 

@@ -7,7 +7,7 @@ use fanlight_daemon::keys::KeyPath;
 use fanlight_http::Readiness;
 use fanlight_http::site::MAX_PEERS;
 use fanlight_mqtt::{TopicPrefix, node_id};
-use fanlight_proto::limits::{HEARTBEAT_INTERVAL, MAX_FRAME_BYTES, MAX_STREAMS};
+use fanlight_proto::limits::{HEARTBEAT_INTERVAL, MAX_FRAME_BYTES, MAX_STREAMS, MULTICAST_GROUPS};
 use fanlight_proto::multicast;
 
 use super::{Access, Config, ConfigError, HttpAccess, MAX_SOURCES};
@@ -347,9 +347,9 @@ impl Config {
     }
 }
 
-/// Whether there is a group for each stream, from `first` on.
+/// Whether there are all groups, from `first` on.
 fn check_groups(key: &'static str, first: SocketAddrV4) -> Result<(), ConfigError> {
-    let last = u32::try_from(MAX_STREAMS - 1)
+    let last = u32::try_from(MULTICAST_GROUPS - 1)
         .ok()
         .and_then(|more| first.ip().to_bits().checked_add(more));
     let last = last.map(|last| SocketAddrV4::new(Ipv4Addr::from_bits(last), first.port()));

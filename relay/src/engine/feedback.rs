@@ -343,12 +343,14 @@ impl Engine {
         });
 
         let mut builder = ReportBuilder::new(feedback.relay, demand.collect());
+        // Of a relay above with very many streams the demand alone may be as long as the rest is otherwise.
+        let max_bytes = MAX_FEEDBACK_BYTES.max(builder.bytes + ROOM_FOR_ONE);
         let origin = &mut feedback.origins[at];
         for (waiting, share) in [
             (&mut origin.departed, MAX_DEPARTED_BYTES),
             (&mut origin.relayed, MAX_RELAYED_BYTES),
         ] {
-            let most = (builder.bytes + share).min(MAX_FEEDBACK_BYTES - ROOM_FOR_ONE);
+            let most = (builder.bytes + share).min(max_bytes - ROOM_FOR_ONE);
             report_waiting(waiting, &mut builder, most);
         }
         let turns = turns(&own, sessions, clients, origin.last_screen);
@@ -371,7 +373,7 @@ impl Engine {
                 }
             };
             let detections = report.detections.len();
-            if !builder.add(report, MAX_FEEDBACK_BYTES) {
+            if !builder.add(report, max_bytes) {
                 more = true;
                 break;
             }

@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use fanlight_proto::clock::Time;
-use fanlight_proto::limits::MAX_STREAMS;
+use fanlight_proto::limits::MULTICAST_GROUPS;
 use fanlight_proto::message::Report;
 
 use super::output::{Route, Target};
@@ -45,10 +45,16 @@ pub struct Multicast {
 }
 
 impl Multicast {
+    /// Whether the stream in place `slot` has a group.
+    pub(super) const fn has_group(slot: usize) -> bool {
+        slot < MULTICAST_GROUPS
+    }
+
     /// The group of the stream in place `slot`.
     #[must_use]
     pub fn group(&self, slot: usize) -> SocketAddrV4 {
-        let offset = u32::try_from(slot).expect("a slot is less than MAX_STREAMS");
+        let offset =
+            u32::try_from(slot).expect("a stream with a group has one of the first places");
         let address = Ipv4Addr::from_bits(self.first.ip().to_bits() + offset);
         SocketAddrV4::new(address, self.first.port())
     }
@@ -63,7 +69,7 @@ impl Multicast {
 
     /// The place of the stream whose group `to` is.
     pub(super) fn slot(&self, to: SocketAddr) -> Option<usize> {
-        (0..MAX_STREAMS).find(|slot| to == SocketAddr::V4(self.group(*slot)))
+        (0..MULTICAST_GROUPS).find(|slot| to == SocketAddr::V4(self.group(*slot)))
     }
 
     /// Whether a viewer at the end of `route` can take what is sent to a group.

@@ -47,6 +47,7 @@ impl PulseContext<'_> {
             verdict: session.feedback.verdict(self.now),
             group: multicast
                 .zip(stream)
+                .filter(|(_, stream)| Multicast::has_group(stream.slot))
                 .map(|(multicast, stream)| multicast.group(stream.slot).into()),
         }
     }

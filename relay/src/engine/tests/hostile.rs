@@ -1,7 +1,7 @@
 //! What strangers get: no more than they sent, nothing for nonsense, and no memory.
 
 use fanlight_live::ledger::RESETS_PER_SECOND;
-use fanlight_proto::limits::{JOIN_BYTES, MAX_DATAGRAM};
+use fanlight_proto::limits::{JOIN_BYTES, MAX_DATAGRAM, MAX_STREAMS};
 
 use super::*;
 
@@ -201,11 +201,11 @@ fn resets_are_limited_for_all_together() {
 #[test]
 fn streams_more_than_the_relay_carries_are_refused() {
     let mut rig = Rig::new();
-    for n in 0..100 {
+    for n in 0..MAX_STREAMS + 36 {
         rig.heartbeat(&format!("s{n}"), 1, 5, State::Live);
     }
 
-    assert_eq!(rig.engine.streams(), fanlight_proto::limits::MAX_STREAMS);
+    assert_eq!(rig.engine.streams(), MAX_STREAMS);
     assert_eq!(rig.engine.counts().refused_frames, 36);
     // When the others are gone there is room.
     rig.pass(SECOND * 2);
