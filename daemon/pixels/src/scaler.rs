@@ -1,14 +1,10 @@
 //! Scaling of pictures, for the pixel types that the programs have.
 
 mod bilinear;
-
-use std::fmt;
-
-use fast_image_resize::images::{TypedCroppedImageMut, TypedImage, TypedImageRef};
-use fast_image_resize::pixels::{U8, U8x3, U8x4};
-use fast_image_resize::{FilterType, ImageViewMut, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
+mod lines;
 
 use bilinear::Bilinear;
+use lines::{LANES, Lines, Rows, Stretch};
 
 /// Width and height in pixels.
 pub type Size = (u32, u32);
@@ -41,9 +37,9 @@ pub struct Part {
 const UNSMOOTHED: f64 = 2.0;
 
 /// Scales by linear interpolation, smoothed where the picture becomes smaller. Keeps memory for the next picture.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Scaler {
-    smoothing: Resizer,
+    lines: Lines,
     bilinear: Bilinear,
 }
 
@@ -52,11 +48,14 @@ impl Scaler {
     ///
     /// # Panics
     /// When a plane has not as many bytes as its size says.
-    #[inline(never)]
     pub fn grey(&mut self, from: &[u8], from_size: Size, to: &mut [u8], to_size: Size) {
-        self.scale(
-            &source::<U8>(from, from_size),
-            &mut target::<U8>(to, to_size),
+        self.smooth::<1>(
+            from,
+            from_size,
+            Part::whole(from_size),
+            to,
+            to_size,
+            Place::whole(to_size),
         );
     }
 
@@ -64,11 +63,14 @@ impl Scaler {
     ///
     /// # Panics
     /// When a picture has not as many bytes as its size says.
-    #[inline(never)]
     pub fn rgb(&mut self, from: &[u8], from_size: Size, to: &mut [u8], to_size: Size) {
-        self.scale(
-            &source::<U8x3>(from, from_size),
-            &mut target::<U8x3>(to, to_size),
+        self.smooth::<3>(
+            from,
+            from_size,
+            Part::whole(from_size),
+            to,
+            to_size,
+            Place::whole(to_size),
         );
     }
 
@@ -76,7 +78,6 @@ impl Scaler {
     ///
     /// # Panics
     /// When a picture has not as many bytes as its size says, or part or place lie not within theirs.
-    #[inline(never)]
     pub fn rgbx(
         &mut self,
         from: &[u8],
@@ -93,47 +94,74 @@ impl Scaler {
             let from = (from.as_chunks().0, from_size.0 as usize);
             let to = (to.as_chunks_mut().0, to_size.0 as usize);
             self.bilinear.scale(from, part, to, place);
+        } else {
+            self.smooth::<4>(from, from_size, part, to, to_size, place);
+        }
+    }
+
+    /// Scales pixels of `CHANNELS` bytes, smoothed where they become fewer.
+    fn smooth<const CHANNELS: usize>(
+        &mut self,
+        from: &[u8],
+        from_size: Size,
+        part: Part,
+        to: &mut [u8],
+        to_size: Size,
+        place: Place,
+    ) {
+        let bytes = |size: Size| size.0 as usize * size.1 as usize * CHANNELS;
+        assert_eq!(from.len(), bytes(from_size), "{FITS}");
+        assert_eq!(to.len(), bytes(to_size), "{FITS}");
+        let [width, height] = [place.size.0, place.size.1].map(|side| side as usize);
+        if from.is_empty() || width == 0 || height == 0 {
             return;
         }
 
-        let whole = target::<U8x4>(to, to_size);
-        let mut to = TypedCroppedImageMut::new(whole, place.left, place.top, columns, rows)
-            .expect("a place lies in its picture");
-        let options = options().crop(part.left, part.top, part.width, part.height);
-        self.smoothing
-            .resize_typed(&source::<U8x4>(from, from_size), &mut to, &options)
-            .expect("a part lies in its picture, and both have one pixel type");
-    }
+        let from = Rows {
+            bytes: from,
+            width: from_size.0 as usize,
+            channels: CHANNELS,
+        };
+        let stretch = |start, length, count| Stretch {
+            start,
+            length,
+            count,
+        };
+        let columns = stretch(part.left, part.width, width);
+        self.lines
+            .prepare(from, columns, stretch(part.top, part.height, height));
 
-    fn scale<P: PixelTrait>(
-        &mut self,
-        from: &TypedImageRef<'_, P>,
-        to: &mut impl ImageViewMut<Pixel = P>,
-    ) {
-        self.smoothing
-            .resize_typed(from, to, &options())
-            .expect("nothing is cut off, and both have one pixel type");
+        let left = place.left as usize * CHANNELS;
+        let lines = to.chunks_exact_mut(to_size.0 as usize * CHANNELS);
+        let lines = lines.skip(place.top as usize).take(height);
+        for (row, line) in lines.enumerate() {
+            if row % LANES == 0 {
+                self.lines.scale(from, row / LANES);
+            }
+            line[left..left + width * CHANNELS].copy_from_slice(self.lines.line(row % LANES));
+        }
     }
 }
 
-impl fmt::Debug for Scaler {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scaler").finish_non_exhaustive()
+impl Place {
+    const fn whole(size: Size) -> Self {
+        Self {
+            left: 0,
+            top: 0,
+            size,
+        }
     }
 }
 
-fn options() -> ResizeOptions {
-    ResizeOptions::new()
-        .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
-        .use_alpha(false)
+impl Part {
+    fn whole((width, height): Size) -> Self {
+        Self {
+            left: 0.0,
+            top: 0.0,
+            width: width.into(),
+            height: height.into(),
+        }
+    }
 }
 
 const FITS: &str = "a picture has as many bytes as its size says";
-
-fn source<P: PixelTrait>(bytes: &[u8], (width, height): Size) -> TypedImageRef<'_, P> {
-    TypedImageRef::from_buffer(width, height, bytes).expect(FITS)
-}
-
-fn target<P: PixelTrait>(bytes: &mut [u8], (width, height): Size) -> TypedImage<'_, P> {
-    TypedImage::from_buffer(width, height, bytes).expect(FITS)
-}

@@ -69,3 +69,63 @@ fn each_pixel_is_mixed_from_the_four_around_its_point_and_nothing_else_is_touche
     assert_as_the_formula_says((2, 1), [0.0, 0.0, 2.0, 1.0], (5, 2));
     assert_as_the_formula_says((1, 1), [0.0, 0.0, 1.0, 1.0], (4, 3));
 }
+
+/// A pixel of what becomes smaller: the mean of those around it, by how near they are.
+fn smoothed(from: &[u8], size: (u32, u32), channels: usize, to: (u32, u32), at: usize) -> f64 {
+    let along = |at: usize, from: u32, to: u32| {
+        let step = f64::from(from) / f64::from(to);
+        let reach = step.max(1.0);
+        let middle = ((at as f64 + 0.5) * step - 0.5).clamp(0.0, f64::from(from - 1));
+        let near = (middle - reach).floor() as i64..=(middle + reach).ceil() as i64;
+        let weights = near.map(|it| (it, (1.0 - (it as f64 - middle).abs() / reach).max(0.0)));
+        let weights: Vec<_> = weights.collect();
+        let sum: f64 = weights.iter().map(|it| it.1).sum();
+        let inside = move |it: i64| it.clamp(0, i64::from(from) - 1) as usize;
+        weights
+            .into_iter()
+            .map(move |(it, weight)| (inside(it), weight / sum))
+    };
+
+    let pixel = at / channels;
+    let (x, y) = (pixel % to.0 as usize, pixel / to.0 as usize);
+    let mut sum = 0.0;
+    for (row, down) in along(y, size.1, to.1) {
+        for (column, across) in along(x, size.0, to.0) {
+            let at = (row * size.0 as usize + column) * channels + at % channels;
+            sum += f64::from(from[at]) * down * across;
+        }
+    }
+    sum
+}
+
+#[test]
+fn a_pixel_of_what_becomes_smaller_is_the_mean_of_all_that_it_stands_for() {
+    for (size, to) in [
+        ((64, 36), (40, 20)),
+        ((64, 36), (64, 36)),
+        ((37, 53), (5, 7)),
+        ((60, 3), (3, 40)),
+        ((5, 1), (2, 1)),
+        ((1, 1), (3, 2)),
+    ] {
+        for channels in [1, 3] {
+            let noise = |at: u32| (at.wrapping_mul(2_654_435_761) >> 13) as u8;
+            let from: Vec<u8> = (0..channels as u32 * size.0 * size.1).map(noise).collect();
+            let mut pixels = vec![9; channels * (to.0 * to.1) as usize];
+            if channels == 1 {
+                Scaler::default().grey(&from, size, &mut pixels, to);
+            } else {
+                Scaler::default().rgb(&from, size, &mut pixels, to);
+            }
+
+            for (at, byte) in pixels.iter().enumerate() {
+                let expected = smoothed(&from, size, channels, to, at);
+                let wrong = (f64::from(*byte) - expected).abs();
+                assert!(
+                    wrong < 4.0,
+                    "{size:?} to {to:?}, {channels}, {at}: {byte} for {expected}"
+                );
+            }
+        }
+    }
+}
