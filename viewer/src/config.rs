@@ -1,6 +1,7 @@
 //! The viewer's settings and flags.
 
 mod choices;
+mod limits;
 mod record_flags;
 mod relays;
 mod tiles;
@@ -14,14 +15,12 @@ use fanlight_daemon::config;
 use fanlight_daemon::keys::KeyPath;
 use fanlight_daemon::trust::Fingerprint;
 use fanlight_proto::handshake::PublicKey;
-use fanlight_proto::limits::{
-    DEFAULT_FRAME_BYTES, DEFAULT_SIDE, MAX_FRAME_BYTES, MAX_VIEWER_NAME, MAX_WIDTH, REKEY_INTERVAL,
-};
+use fanlight_proto::limits::{DEFAULT_FRAME_BYTES, DEFAULT_SIDE, MAX_VIEWER_NAME, REKEY_INTERVAL};
 use fanlight_proto::message::StreamName;
 
 use crate::engine::{EngineConfig, Request};
 use crate::overlay::Panel;
-use crate::track::{Format, Kind, MAX_TRACKERS, Plan, Target};
+use crate::track::{Format, Kind, Plan, Target};
 use crate::udp::Route;
 use crate::view::{Scaling, Turn};
 use crate::window::{Grid, WindowPlace};
@@ -72,6 +71,9 @@ pub struct Config {
     /// Show the next streams every so often, such as 10s: of those that are named or, if none is, of those that the relay
     /// has. Unset: never.
     pub cycle: Option<humantime::Duration>,
+    /// Show each frame so long after its capture and the fastest way, 2s at most: what the network delays by less comes evenly. For
+    /// smoothness in place of freshness, such as 100ms. Unset: each frame is shown at once.
+    pub delay: Option<humantime::Duration>,
     /// What the operator calls this screen, at most 64 bytes. Unset: the host's name and, after a -, the `monitor` if that is
     /// set.
     pub name: Option<String>,
@@ -248,9 +250,6 @@ pub struct Comparison {
 /// Bytes asked for by default.
 pub(crate) const DEFAULT_RECEIVE_BUFFER: usize = 4 << 20;
 
-/// Least receive buffer, in bytes, to compare with (`./dev compare`): the kernel grants one datagram at least (socket(7)).
-const MIN_RECEIVE_BUFFER: usize = 1000;
-
 /// What is wrong with settings that are each valid.
 ///
 /// # Errors
@@ -258,36 +257,7 @@ const MIN_RECEIVE_BUFFER: usize = 1000;
 pub fn check(config: &Config) -> anyhow::Result<()> {
     relays::check(config)?;
     tiles::check(config)?;
-    let limit = config.max_frame_bytes;
-    ensure!(
-        (1..=MAX_FRAME_BYTES).contains(&limit),
-        "`max_frame_bytes` is {limit}; it must be 1 to {MAX_FRAME_BYTES}"
-    );
-
-    let side = config.max_side;
-    ensure!(
-        (1..=MAX_WIDTH).contains(&side),
-        "`max_side` is {side}; it must be 1 to {MAX_WIDTH}"
-    );
-
-    let buffer = config.receive_buffer;
-    ensure!(
-        buffer >= MIN_RECEIVE_BUFFER,
-        "`receive_buffer` is {buffer}; it must be at least {MIN_RECEIVE_BUFFER}"
-    );
-
-    let length = config.name.as_ref().map_or(0, String::len);
-    ensure!(
-        length <= MAX_VIEWER_NAME,
-        "`name` has {length} bytes; it may have {MAX_VIEWER_NAME}"
-    );
-
-    let trackers = config.trackers;
-    ensure!(
-        (1..=MAX_TRACKERS).contains(&trackers),
-        "`trackers` is {trackers}; it must be 1 to {MAX_TRACKERS}"
-    );
-
+    limits::check(config)?;
     ensure!(
         !config.show_track || self::trackers(config).is_some(),
         "`show_track` needs `track` or `tracker_command`"
@@ -331,6 +301,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use fanlight_proto::handshake::PrivateKey;
+
+    use fanlight_proto::limits::MAX_WIDTH;
 
     use super::*;
 
@@ -429,6 +401,13 @@ mod tests {
                 "name",
                 Config {
                     name: Some("n".repeat(65)),
+                    ..Config::default()
+                },
+            ),
+            (
+                "delay",
+                Config {
+                    delay: Some(Duration::from_millis(2001).into()),
                     ..Config::default()
                 },
             ),

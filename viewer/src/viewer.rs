@@ -20,6 +20,7 @@ mod on_screen;
 mod output;
 mod panel_texts;
 mod pipeline;
+mod playout;
 mod presenter;
 mod receiver;
 mod streams;

@@ -268,3 +268,19 @@ fn a_second_source_of_the_same_name_changes_nothing_until_the_first_is_gone_and_
         assert!(second.exits().is_empty());
     });
 }
+
+#[test]
+fn a_screen_with_a_delay_shows_each_frame_so_long_after_its_capture() {
+    let env = TestEnv::new();
+    let _source = env.source("ball").flags("--input ball --rate 30").ready();
+    let _relay = env.relay(0, &[env.ipc("ball")]).ready();
+    let viewer = env.viewer(env.relay_address(0), "ball");
+    let viewer = viewer.flags("--delay 300ms").start();
+    viewer.wait_shown(20);
+    let (report, shown) = viewer.finish();
+    report.assert_balanced();
+    for frame in shown {
+        let age = frame.at.saturating_since(frame.captured);
+        assert!(age >= Duration::from_millis(300), "{age:?}");
+    }
+}

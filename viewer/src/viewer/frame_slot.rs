@@ -119,6 +119,11 @@ impl FrameSlot {
         })
     }
 
+    /// Memory of a frame that nobody needs.
+    pub(super) fn give_back(&self, body: Vec<u8>) {
+        self.state.lock().keep(body);
+    }
+
     /// Memory to be used again.
     pub(super) fn spare(&self) -> Option<Vec<u8>> {
         self.state.lock().spare.pop()

@@ -224,7 +224,7 @@ fn receiver(
     let queue = config::trackers(config).map(|_| Arc::clone(presenter.detection_queue()));
 
     let watchdog = &common.watchdog;
-    Receiver::new(
+    let mut receiver = Receiver::new(
         Arc::clone(frame_slot),
         Arc::clone(presenter.counters()),
         watchdog.watch(Arc::clone(frame_slot), Arc::clone(scenes)),
@@ -232,7 +232,11 @@ fn receiver(
         VerdictTrace::new(presenter.trace()),
         Arc::clone(choice),
         teller,
-    )
+    );
+    if let Some(delay) = config.delay {
+        receiver.set_delay(delay.into());
+    }
+    receiver
 }
 
 /// Watches the canary of whatever is shown, unless that is switched off.

@@ -12,10 +12,11 @@ use fanlight_proto::message::StreamName;
 use super::detection_queue::DetectionQueue;
 use super::director::Teller;
 use super::frame_slot::FrameSlot;
+use super::playout::PlayoutBuffer;
 use super::streams::StreamChoice;
 use super::verdict_trace::VerdictTrace;
 use super::watchdog::TileWatch;
-use crate::engine::{Engine, LinkState, Output, Transport};
+use crate::engine::{Engine, LinkState, Output, ReceivedFrame, Transport};
 use crate::stats::Counters;
 use crate::udp::Sink;
 
@@ -26,6 +27,7 @@ const SUMMARY_INTERVAL: Duration = Duration::from_millis(100);
 pub(super) struct Receiver {
     pub(super) frame_slot: Arc<FrameSlot>,
     pub(super) counters: Arc<Counters>,
+    playout: Option<PlayoutBuffer>,
     detection_queue: Option<Arc<DetectionQueue>>,
     verdicts: VerdictTrace,
     choice: Arc<StreamChoice>,
@@ -52,6 +54,7 @@ impl Receiver {
         Self {
             frame_slot,
             counters,
+            playout: None,
             detection_queue,
             verdicts,
             choice,
@@ -61,6 +64,11 @@ impl Receiver {
             watch,
             changes,
         }
+    }
+
+    /// Holds frames until so long after their capture.
+    pub(super) fn set_delay(&mut self, delay: Duration) {
+        self.playout = Some(PlayoutBuffer::new(delay));
     }
 
     /// Copies the final counts of the engine to the counters.
@@ -77,7 +85,33 @@ impl Receiver {
         self.summary_due = now;
         // The next frame replaces the card.
         if link_state != LinkState::Live {
+            self.forget_held();
             self.frame_slot.put_link_state(link_state);
+        }
+    }
+
+    fn put_frame(&self, frame: ReceivedFrame) {
+        if self.frame_slot.put_frame(frame) {
+            self.counters.on_superseded();
+        }
+    }
+
+    /// Hands on what has been held long enough; returns when that is the case next.
+    fn play_out(&mut self, now: Time) -> Option<Time> {
+        let mut playout = self.playout.take()?;
+        while let Some(frame) = playout.take(now) {
+            self.put_frame(frame);
+        }
+        let due = playout.due();
+        self.playout = Some(playout);
+        due
+    }
+
+    /// What is held is not shown after a card or another stream.
+    fn forget_held(&mut self) {
+        for body in self.playout.iter_mut().flat_map(PlayoutBuffer::clear) {
+            self.counters.on_superseded();
+            self.frame_slot.give_back(body);
         }
     }
 
@@ -101,11 +135,10 @@ impl Receiver {
 impl Sink for Receiver {
     fn take(&mut self, now: Time, output: Output) -> ControlFlow<()> {
         match output {
-            Output::Frame(arrived) => {
-                if self.frame_slot.put_frame(arrived) {
-                    self.counters.on_superseded();
-                }
-            }
+            Output::Frame(arrived) => match &mut self.playout {
+                Some(playout) => playout.put(now, arrived),
+                None => self.put_frame(arrived),
+            },
             Output::LinkState(link_state) => self.on_link_state(now, link_state),
             Output::Transport(transport, why) => self.on_transport(now, transport, why),
             Output::Direct(direct) => {
@@ -135,8 +168,10 @@ impl Sink for Receiver {
             if let Some(teller) = &mut self.teller {
                 teller.on_choice(now, &chosen);
             }
+            self.forget_held();
             engine.watch(now, chosen.stream);
         }
+        let frame_due = self.play_out(now);
 
         while let Some(body) = self.frame_slot.spare() {
             engine.recycle(body);
@@ -171,7 +206,7 @@ impl Sink for Receiver {
 
         let teller = self.teller.as_mut();
         let telling_due = teller.and_then(|teller| teller.turn(now, engine));
-        [self.watch.turn(now), detections_due, telling_due]
+        [self.watch.turn(now), frame_due, detections_due, telling_due]
             .into_iter()
             .flatten()
             .min()
