@@ -364,14 +364,7 @@ impl Engine {
             };
 
             cut.push((screen.address(), screen.feedback().cut(share)));
-            let report = match &screen {
-                Screen::Client(screen) => screen.report(),
-                Screen::Viewer(session) => {
-                    let stream = own.iter().find(|stream| stream.alias == session.alias);
-                    let stream = stream.expect("only screens of these streams have a turn");
-                    viewer_report(now, session, &stream.name)
-                }
-            };
+            let report = report_of(now, &screen, &own);
             let detections = report.detections.len();
             if !builder.add(report, max_bytes) {
                 more = true;
@@ -388,6 +381,18 @@ impl Engine {
         }
 
         (builder.feedback, more)
+    }
+}
+
+/// What the source of these streams is told of a screen that watches one of them.
+fn report_of(now: Time, screen: &Screen<'_>, own: &[&Stream]) -> ViewerReport {
+    match screen {
+        Screen::Client(screen) => screen.report(),
+        Screen::Viewer(session) => {
+            let stream = own.iter().find(|stream| stream.alias == session.alias);
+            let stream = stream.expect("only screens of these streams have a turn");
+            viewer_report(now, session, &stream.name)
+        }
     }
 }
 
