@@ -18,6 +18,8 @@ const SCREENS: usize = 20;
 pub(crate) const OLD: &str = "0.1.0+1";
 const NEW: &str = "0.1.0+2";
 
+const PROGRAMS: [&str; 5] = ["source", "relay", "viewer", "load", "gif"];
+
 /// The packages of both versions, made once from the programs of the tests.
 fn packages() -> &'static Path {
     static MADE: OnceLock<tempfile::TempDir> = OnceLock::new();
@@ -146,25 +148,57 @@ fn lintian_finds_no_error_in_the_packages() {
         .args(built(OLD)));
 }
 
-#[test]
-fn the_archive_has_its_checksum_and_every_program() {
+/// An archive whose name ends so, after a look at its checksum.
+fn archive(end: &str) -> PathBuf {
     let folder = packages().join(OLD);
-    let sums = fs::read_dir(&folder)
+    let archive = fs::read_dir(&folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .find(|file| file.extension().is_some_and(|end| end == "sha256"))
+        .find(|file| file.to_string_lossy().ends_with(end))
         .unwrap();
 
     run(Command::new("sha256sum")
         .args(["--check", "--strict"])
-        .arg(&sums)
+        .arg(format!("{}.sha256", archive.display()))
         .current_dir(&folder));
 
-    let listed = run(Command::new("tar").arg("-tf").arg(sums.with_extension("")));
-    for program in ["source", "relay", "viewer", "load", "gif"] {
+    archive
+}
+
+#[test]
+fn the_archive_has_its_checksum_and_every_program() {
+    let listed = run(Command::new("tar").arg("-tf").arg(archive("64.tar.xz")));
+    for program in PROGRAMS {
         for file in ["bin/fanlight-", "share/man/man1/fanlight-"] {
             assert!(listed.contains(&format!("{file}{program}")), "{listed}");
         }
+    }
+}
+
+#[test]
+fn lines_of_each_stripped_program_are_found_by_its_build_id() {
+    let folder = tempfile::tempdir().unwrap();
+    for end in ["64.tar.xz", "64-symbols.tar.xz"] {
+        run(Command::new("tar")
+            .args(["--strip-components", "1", "-xf"])
+            .arg(archive(end))
+            .current_dir(&folder));
+    }
+
+    for program in PROGRAMS {
+        let program = folder.path().join("usr/bin/fanlight-".to_owned() + program);
+        let readelf = |file: &Path| {
+            let words = ["--wide", "--notes", "--sections"];
+            run(Command::new("readelf").args(words).arg(file))
+        };
+        let stripped = readelf(&program);
+        assert!(!stripped.contains(".debug_line"), "{stripped}");
+
+        let (_, id) = stripped.split_once("Build ID: ").unwrap();
+        let (first, rest) = id.split_whitespace().next().unwrap().split_at(2);
+        let symbols = format!("usr/lib/debug/.build-id/{first}/{rest}.debug");
+        let symbols = readelf(&folder.path().join(symbols));
+        assert!(symbols.contains(".debug_line"), "{symbols}");
     }
 }
 
