@@ -29,10 +29,11 @@ use feed_keys::Terms;
 pub use feedback_queue::FeedbackQueue;
 use session::{Agreed, Session};
 
-/// Pause before the first try to connect again.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// Pause before the first try to connect again: programs that are started together wait no longer for each other. Pauses double.
+const FIRST_PAUSE: Duration = Duration::from_millis(4);
 
-/// Longest pause: a source that comes back is found within it.
+/// Longest pause: a source that comes back is found within it. A connection that lasted as long is followed by short pauses
+/// again; who takes and drops relays all the time is not asked more and more often.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// A source to subscribe to.
@@ -108,15 +109,18 @@ impl Supervisor {
     fn run(mut self, shutdown: &Shutdown) {
         let mut pause = FIRST_PAUSE;
         loop {
+            let began = clock::now();
             let (heard, ended) = self.run_once(shutdown);
             if matches!(ended, Ended::Connection(ConnectionError::Stopped)) {
                 return;
             }
 
-            // A source that said something is worth coming back to at once.
             if heard {
-                pause = FIRST_PAUSE;
                 self.last_reason.clear();
+                // A source that was there is worth coming back to at once.
+                if clock::now().saturating_since(began) >= LONGEST_PAUSE {
+                    pause = FIRST_PAUSE;
+                }
             }
 
             self.tell(&ended);

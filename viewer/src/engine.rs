@@ -261,7 +261,7 @@ impl Engine {
     /// # Panics
     /// When there is no such path.
     pub fn on_refused(&mut self, now: Time, at: usize) {
-        self.paths[at].start_joining(now, &mut self.shared);
+        self.paths[at].on_refused(now, &mut self.shared);
     }
 
     /// Why datagrams do not get to the relay of path `at`, for people: it is told while no session is open.

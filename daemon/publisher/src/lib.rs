@@ -13,6 +13,7 @@ mod feedback_sink;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod listener;
+mod newest;
 mod places;
 mod send_queue;
 mod subscriber;
@@ -38,6 +39,7 @@ use answers::Answerer;
 pub use fanlight_daemon::endpoint::Endpoint;
 pub use feedback_sink::{ControlHandler, ControlReply, FeedbackSink, NullSink};
 use listener::Listener;
+use newest::{Content, Newest};
 use places::{Place, Places};
 use subscriber::{DisconnectReason, Message, Subscriber};
 
@@ -169,23 +171,42 @@ impl Publisher {
         &self.endpoints
     }
 
-    /// Hands `body` to everyone whose subscription `topic` begins with. Callable from any thread; waits for no peer.
+    /// Hands a frame to everyone whose subscription `topic` begins with. Callable from any thread; waits for no peer. Who
+    /// subscribes within the next half second gets it too, unless a newer one has come under this topic.
     pub fn publish(&self, topic: Bytes, body: Bytes) {
-        let message = Message { topic, body };
+        self.hand_out(Content::Frame, &Message { topic, body });
+    }
+
+    /// Does the same with what is published between frames. Who subscribes gets it behind the frame.
+    pub fn publish_heartbeat(&self, topic: Bytes, body: Bytes) {
+        self.hand_out(Content::Heartbeat, &Message { topic, body });
+    }
+
+    fn hand_out(&self, content: Content, message: &Message) {
         let counters = &self.hub.counters;
 
-        for (at, subscriber) in self.hub.subscribers().iter().enumerate() {
-            let offered = subscriber.offer(&message, at < WRITTEN_AT_ONCE);
+        // Both under one lock, so that who subscribes meanwhile gets each message once and in order.
+        let subscribers = self.hub.subscribers();
+        let mut newest = self.hub.newest.lock();
+        let replaced = newest.put(clock::now(), content, message.clone());
+        drop(newest);
+
+        for (at, subscriber) in subscribers.iter().enumerate() {
+            let offered = subscriber.offer(message, at < WRITTEN_AT_ONCE);
             counters.sent_bytes.fetch_add(offered.sent as u64, Relaxed);
             counters.dropped.fetch_add(offered.dropped.into(), Relaxed);
         }
 
         counters.published.fetch_add(1, Relaxed);
+        // The memory of an older frame is given back while nobody waits for the lock.
+        drop(subscribers);
+        drop(replaced);
     }
 
     /// Says to each relay that this one lives, and what it knows of its sources' clocks. A relay that publishes does so every
     /// [`HEARTBEAT_INTERVAL`](fanlight_proto::limits::HEARTBEAT_INTERVAL): when no stream has a source, nothing else would come.
     pub fn keep_alive(&self) {
+        self.hub.newest.lock().forget_old(clock::now());
         let body = self.hub.answerer.keep_alive();
         for subscriber in self.hub.subscribers().iter() {
             if subscriber.is_relay() {
@@ -249,6 +270,8 @@ struct Hub {
     security: watch::Sender<Arc<AcceptedSecurity>>,
     places: Arc<Places>,
     subscribers: Mutex<Vec<Arc<Subscriber>>>,
+    /// Taken while `subscribers` is held.
+    newest: Mutex<Newest>,
     answerer: Answerer,
     controls: OnceLock<Arc<dyn ControlHandler>>,
     counters: Counters,
@@ -274,6 +297,7 @@ impl Hub {
             security: watch::Sender::new(Arc::new(security)),
             places: Arc::default(),
             subscribers: Mutex::default(),
+            newest: Mutex::default(),
             answerer,
             controls: OnceLock::new(),
             counters: Counters::default(),

@@ -10,6 +10,7 @@ use fanlight_proto::limits::MAX_STREAMS;
 use fanlight_proto::zmtp::{Encoded, Event};
 
 use super::answers::{Question, Questions};
+use super::newest::Newest;
 use super::subscriber::{DisconnectReason, Message};
 
 /// Messages that wait for one subscriber under one topic: one that is being overtaken and the newest.
@@ -17,6 +18,10 @@ pub(super) const QUEUE_PER_TOPIC: usize = 2;
 
 /// Subscriptions of one peer: a relay that is told which streams to take subscribes to each of them, and to its canary.
 pub(super) const MAX_SUBSCRIPTIONS: usize = 2 * MAX_STREAMS;
+
+/// Messages that one connection gets because it subscribed after they were published: a frame and a heartbeat for each
+/// subscription. Who cancels and subscribes again and again draws no more frames so.
+pub(super) const MAX_CAUGHT_UP: usize = 2 * MAX_SUBSCRIPTIONS;
 
 /// PONGs that wait for one peer; a PING beyond them gets none.
 pub(super) const MAX_PONGS: usize = 4;
@@ -54,6 +59,8 @@ pub(super) struct SendQueue {
     messages: VecDeque<Message>,
     pongs: VecDeque<Bytes>,
     questions: Questions,
+    /// Messages that it got because it subscribed after they were published: at most [`MAX_CAUGHT_UP`].
+    caught_up: usize,
 }
 
 impl SendQueue {
@@ -81,8 +88,14 @@ impl SendQueue {
         full
     }
 
-    /// Takes what the peer says, feedback excepted; tells whether its subscriptions have changed.
-    pub(super) fn on_event(&mut self, now: Time, event: Event) -> Result<bool, DisconnectReason> {
+    /// Takes what the peer says, feedback excepted; tells whether its subscriptions have changed. Who subscribes gets what is
+    /// `newest` under its prefix.
+    pub(super) fn on_event(
+        &mut self,
+        now: Time,
+        event: Event,
+        newest: &Newest,
+    ) -> Result<bool, DisconnectReason> {
         match event {
             // Not kept, so that who asks each second fills no list.
             Event::Subscribe(topic) if is_status_topic(&topic) => {
@@ -92,6 +105,7 @@ impl SendQueue {
                 return Err(DisconnectReason::Subscriptions);
             }
             Event::Subscribe(prefix) => {
+                self.catch_up(&prefix, now, newest);
                 self.subscriptions.push(prefix);
                 return Ok(true);
             }
@@ -108,6 +122,16 @@ impl SendQueue {
         }
 
         Ok(false)
+    }
+
+    fn catch_up(&mut self, prefix: &[u8], now: Time, newest: &Newest) {
+        for message in newest.under(prefix, now) {
+            let is_new = !self.wants(&message.topic);
+            if is_new && self.caught_up < MAX_CAUGHT_UP {
+                self.caught_up += 1;
+                self.push(message.clone());
+            }
+        }
     }
 
     /// A relay probes the clock.

@@ -207,6 +207,14 @@ impl Peer<'_> {
         self.registration.subscriber.queue()
     }
 
+    /// It subscribes, cancels or asks for a sign of life: whether its subscriptions have changed.
+    fn take_event(&self, event: Event) -> Result<bool, DisconnectReason> {
+        // Nothing is published meanwhile: it gets what is the newest now, and then all that comes.
+        let _publishing = self.hub.subscribers();
+        let newest = self.hub.newest.lock();
+        self.queue().on_event(clock::now(), event, &newest)
+    }
+
     fn tell_subscriptions(&self) {
         let topics: Vec<_> = self
             .queue()
@@ -344,7 +352,7 @@ async fn listen(decoder: &mut Decoder, peer: &Peer<'_>) -> DisconnectReason {
         match decoder.next() {
             Ok(Some(Event::Upstream(message))) => peer.take_upstream(&mut limiter, &message),
             Ok(Some(event)) => {
-                match peer.queue().on_event(clock::now(), event) {
+                match peer.take_event(event) {
                     Ok(news) => changed |= news,
                     Err(reason) => return reason,
                 }

@@ -158,7 +158,12 @@ impl Downstream for Frames {
     fn on_frame(&self, frame: &LiveFrame) {
         let route = frame.route.through(self.relay);
         let topic = route.topic(frame.stream.topic());
-        self.publisher.publish(topic, frame.body.clone());
+        let body = frame.body.clone();
+        if frame.is_picture() {
+            self.publisher.publish(topic, body);
+        } else {
+            self.publisher.publish_heartbeat(topic, body);
+        }
     }
 
     fn on_verdicts(&self, verdicts: &[ViewerVerdict]) {

@@ -157,7 +157,8 @@ impl StreamPublisher {
         let length = picture.jpeg.jpeg().len();
         let body = picture.jpeg.finish(header);
         let jpeg = body.slice(body.len() - length..);
-        self.send(now, body);
+        self.publisher.publish(self.topic.clone(), body);
+        self.note_published(now);
         jpeg
     }
 
@@ -169,7 +170,9 @@ impl StreamPublisher {
             reason: status.reason.clone(),
             ..self.header(self.newest.load(Relaxed), status.state, now)
         };
-        self.send(now, FrameBuffer::with_capacity(0).finish(header));
+        let body = FrameBuffer::with_capacity(0).finish(header);
+        self.publisher.publish_heartbeat(self.topic.clone(), body);
+        self.note_published(now);
     }
 
     fn header(&self, number: u64, state: State, now: Time) -> FrameHeader {
@@ -187,8 +190,7 @@ impl StreamPublisher {
         }
     }
 
-    fn send(&self, now: Time, body: Bytes) {
-        self.publisher.publish(self.topic.clone(), body);
+    fn note_published(&self, now: Time) {
         self.last_published.fetch_max(now.as_nanos(), Relaxed);
     }
 }

@@ -10,6 +10,10 @@ const FIRST_STEP: Duration = Duration::from_millis(50);
 /// The steps double up to this: a healed link is noticed within it (promise P5: live within 500 ms).
 const LAST_STEP: Duration = Duration::from_millis(400);
 
+/// After the relay's host has said that nobody listens, the next JOIN comes after this at the latest, then after twice as
+/// long, up to [`LAST_STEP`]: who is started together with its relay does not wait for it longer than it takes to start.
+const FIRST_REFUSED_STEP: Duration = Duration::from_millis(4);
+
 /// What is left of a step by jitter at the least, in hundredths: viewers that lost one relay do not come back in step.
 const LEAST_JITTER: u64 = 75;
 
@@ -24,6 +28,7 @@ pub(super) struct JoinAttempt {
     /// When the first JOIN with the present nonce went out.
     nonce_since: Option<Time>,
     step: Duration,
+    refused_step: Duration,
     answered_challenge: bool,
 }
 
@@ -34,6 +39,7 @@ impl JoinAttempt {
             due,
             nonce_since: None,
             step: FIRST_STEP,
+            refused_step: FIRST_REFUSED_STEP,
             answered_challenge: false,
         }
     }
@@ -52,6 +58,12 @@ impl JoinAttempt {
         self.step = (self.step * 2).min(LAST_STEP);
         self.answered_challenge = false;
         true
+    }
+
+    /// The relay's host says that nobody listens there.
+    pub(super) fn on_refused(&mut self, now: Time, rng: &mut SplitMix64) {
+        self.due = self.due.min(now + rng.shorten(self.refused_step));
+        self.refused_step = (self.refused_step * 2).min(LAST_STEP);
     }
 
     /// Whether the JOIN that goes out now needs another nonce.
@@ -92,5 +104,43 @@ impl SplitMix64 {
     pub(super) fn shorten(&mut self, length: Duration) -> Duration {
         let hundredths = LEAST_JITTER + self.next() % (101 - LEAST_JITTER);
         length * u32::try_from(hundredths).expect("it is at most 100") / 100
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn while_the_host_refuses_joins_come_soon_and_then_ever_less_often() {
+        let mut rng = SplitMix64::new(1);
+        let start = Time::default() + Duration::from_secs(1);
+        let mut joining = JoinAttempt::new(start);
+        let mut sent = Vec::new();
+
+        while joining.due() < start + Duration::from_secs(4) {
+            let now = joining.due();
+            assert!(joining.is_due(now, &mut rng));
+            sent.push(now.saturating_since(start));
+            joining.on_refused(now, &mut rng);
+        }
+
+        assert!(sent[1] <= Duration::from_millis(4));
+        assert!(sent[4] <= Duration::from_millis(60));
+        let pauses = sent.windows(2).map(|pair| pair[1] - pair[0]);
+        assert!(pauses.clone().all(|pause| pause <= LAST_STEP));
+        let long = pauses.skip(7).all(|pause| pause >= LAST_STEP / 2);
+        assert!(long && sent.len() < 25, "{sent:?}");
+    }
+
+    #[test]
+    fn a_refusal_puts_off_no_join() {
+        let mut rng = SplitMix64::new(1);
+        let start = Time::default() + Duration::from_secs(1);
+        let mut joining = JoinAttempt::new(start);
+        for _ in 0..100 {
+            joining.on_refused(start, &mut rng);
+        }
+        assert_eq!(joining.due(), start);
     }
 }

@@ -416,6 +416,14 @@ impl Path {
         self.link.joined = None;
     }
 
+    /// The relay's host says that nobody listens there.
+    pub(super) fn on_refused(&mut self, now: Time, shared: &mut Shared) {
+        match &mut self.joining {
+            Some(joining) => joining.on_refused(now, &mut shared.rng),
+            None => self.begin(now, shared),
+        }
+    }
+
     pub(super) fn start_joining(&mut self, now: Time, shared: &mut Shared) {
         if self.joining.is_none() {
             self.begin(now, shared);

@@ -1,7 +1,8 @@
 use fanlight_daemon::testing::stream_sockets;
 use fanlight_proto::clock::Time;
 
-use super::super::send_queue::MAX_PONGS;
+use super::super::newest::{Content, Newest};
+use super::super::send_queue::{MAX_CAUGHT_UP, MAX_PONGS};
 use super::*;
 
 fn message(topic: &'static str, body: &'static str) -> Message {
@@ -17,16 +18,20 @@ fn subscriber(prefixes: &[&str]) -> (Subscriber, StreamSocket) {
     let subscriber = Subscriber::new(ours, encoder());
 
     for prefix in prefixes {
-        subscriber
-            .queue()
-            .on_event(
-                Time::default(),
-                Event::Subscribe(Bytes::copy_from_slice(prefix.as_bytes())),
-            )
-            .unwrap();
+        say(&subscriber, subscription(prefix), &Newest::default());
     }
 
     (subscriber, theirs)
+}
+
+fn subscription(prefix: &str) -> Event {
+    Event::Subscribe(Bytes::copy_from_slice(prefix.as_bytes()))
+}
+
+/// It says this when `newest` has been published.
+fn say(subscriber: &Subscriber, event: Event, newest: &Newest) {
+    let mut queue = subscriber.queue();
+    queue.on_event(Time::default(), event, newest).unwrap();
 }
 
 fn drain(subscriber: &Subscriber) -> Vec<Bytes> {
@@ -73,18 +78,40 @@ async fn only_what_is_subscribed_to_is_queued() {
     subscriber.offer(&message("cam10/", "no"), false);
     subscriber.offer(&message("cam1/", "yes"), false);
     assert_eq!(drain(&subscriber), ["yes"]);
-    subscriber
-        .queue()
-        .on_event(Time::default(), Event::Cancel(Bytes::from_static(b"cam1/")))
-        .unwrap();
+    say(
+        &subscriber,
+        Event::Cancel(Bytes::from_static(b"cam1/")),
+        &Newest::default(),
+    );
 
     assert!(subscriber.is_subscribed(), "it had subscribed twice");
-    subscriber
-        .queue()
-        .on_event(Time::default(), Event::Cancel(Bytes::from_static(b"cam1/")))
-        .unwrap();
+    say(
+        &subscriber,
+        Event::Cancel(Bytes::from_static(b"cam1/")),
+        &Newest::default(),
+    );
 
     assert!(!subscriber.is_subscribed());
+}
+
+#[tokio::test]
+async fn who_subscribes_again_and_again_gets_the_newest_a_bounded_number_of_times() {
+    let mut newest = Newest::default();
+    newest.put(Time::default(), Content::Frame, message("a/", "frame"));
+    let (subscriber, _theirs) = subscriber(&[]);
+    let mut caught_up = 0;
+
+    for _ in 0..10 * MAX_CAUGHT_UP {
+        say(&subscriber, subscription("a/"), &newest);
+        say(&subscriber, subscription(""), &newest);
+        caught_up += drain(&subscriber).len();
+        for prefix in ["a/", ""] {
+            let cancel = Event::Cancel(Bytes::from_static(prefix.as_bytes()));
+            say(&subscriber, cancel, &newest);
+        }
+    }
+
+    assert_eq!(caught_up, MAX_CAUGHT_UP);
 }
 
 #[tokio::test]
@@ -93,10 +120,11 @@ async fn pongs_are_few_and_come_before_frames() {
     subscriber.offer(&message("a/", "frame"), false);
 
     for _ in 0..100 {
-        subscriber
-            .queue()
-            .on_event(Time::default(), Event::Ping(Bytes::from_static(b"x")))
-            .unwrap();
+        say(
+            &subscriber,
+            Event::Ping(Bytes::from_static(b"x")),
+            &Newest::default(),
+        );
     }
 
     assert!(matches!(subscriber.queue().next(), Some(Next::Pong(context)) if context == "x"));
