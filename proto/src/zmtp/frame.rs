@@ -1,5 +1,6 @@
 //! Frames of ZMTP: their headers, and the buffer in which they are collected.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use bytes::{BufMut, Bytes};
@@ -21,6 +22,10 @@ const GROWTH: usize = 64 << 10;
 
 /// A body of so many bytes takes its buffer along; a shorter one is copied.
 const LARGE: usize = 16 << 10;
+
+/// Buffers that bodies were given out in, and that are used again: the one of the newest body, and the one before, of which
+/// nobody has a use any more when the next has come.
+const LENT: usize = 2;
 
 /// Writes the header of a frame.
 pub(super) fn put_header(out: &mut Vec<u8>, flags: u8, length: usize) {
@@ -49,6 +54,9 @@ pub(super) struct FrameReader {
     wanted: usize,
     /// Length of the last large body. The next one is likely to be like it, and is then read in one call.
     last_large: usize,
+    /// The last buffers that went along with bodies, oldest first. One that is free again is read into without the system
+    /// having to map, clear and unmap its pages for each frame.
+    lent: VecDeque<Bytes>,
 }
 
 impl FrameReader {
@@ -136,13 +144,33 @@ impl FrameReader {
             return Bytes::copy_from_slice(&self.unread[start..end]);
         }
 
-        let rest = &self.unread[end..];
-        let mut next = Vec::with_capacity(rest.len() + MIN_ROOM + length);
-        next.extend_from_slice(rest);
+        let mut next = self.unused(self.unread.len() - end + MIN_ROOM + length);
+        next.extend_from_slice(&self.unread[end..]);
         let mut whole = std::mem::replace(&mut self.unread, next);
         self.start = 0;
         whole.truncate(end);
-        Bytes::from(whole).slice(start..)
+
+        let whole = Bytes::from(whole);
+        if self.lent.len() == LENT {
+            self.lent.pop_front();
+        }
+        self.lent.push_back(whole.clone());
+        whole.slice(start..)
+    }
+
+    /// An empty buffer with so much room: one that nobody reads any more, unless it has far too much.
+    fn unused(&mut self, room: usize) -> Vec<u8> {
+        let free = self.lent.iter().position(Bytes::is_unique);
+        let buffer = free.and_then(|at| self.lent.remove(at)).map(|mut bytes| {
+            // What it holds is not copied into the vector then.
+            bytes.truncate(0);
+            Vec::from(bytes)
+        });
+
+        let fits = |buffer: &Vec<u8>| (room..=2 * room).contains(&buffer.capacity());
+        buffer
+            .filter(fits)
+            .unwrap_or_else(|| Vec::with_capacity(room))
     }
 }
 

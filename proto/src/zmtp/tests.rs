@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -181,6 +182,41 @@ fn a_large_body_lies_where_it_was_read() {
         assert_eq!(body, message.body);
         assert!(read.contains(&body.as_ptr()), "{round}");
     }
+}
+
+#[test]
+fn the_memory_of_a_large_body_that_nobody_holds_any_more_is_read_into_again() {
+    let mut handshake = Handshake::subscriber(&SECURITY, [1; 32]);
+    handshake
+        .buffer()
+        .extend([greeting(), ready("PUB")].concat());
+    let mut decoder = handshake.advance().unwrap().unwrap().decoder;
+    let mut read = |fill: u8| {
+        let message = encoder().message(b"cam/", vec![fill; 3_000_000].into());
+        let buffer = decoder.buffer();
+        buffer.extend_from_slice(&message.prefix);
+        buffer.extend_from_slice(&message.body);
+        match decoder.next().unwrap() {
+            Some(Event::Message { body, .. }) => body,
+            _ => panic!("a message"),
+        }
+    };
+
+    let mut newest = read(0);
+    let mut places = BTreeSet::new();
+    for fill in 1..50 {
+        let body = read(fill);
+        assert!(newest.iter().all(|byte| *byte == fill - 1));
+        places.insert(body.as_ptr());
+        newest = body;
+    }
+
+    assert!(places.len() <= 4, "{} buffers", places.len());
+
+    // One that somebody holds is not written over.
+    let held = newest;
+    (100..110).for_each(|fill| drop(read(fill)));
+    assert!(held.iter().all(|byte| *byte == 49));
 }
 
 #[test]

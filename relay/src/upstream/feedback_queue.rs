@@ -18,6 +18,8 @@ pub struct FeedbackQueue {
 #[derive(Debug, Default)]
 struct Waiting {
     report: Option<FeedbackReport>,
+    /// The descriptor is readable.
+    filled: bool,
     /// What the newest report said of who watches, and of which run of the relay it was.
     known: Option<(u64, Vec<Demand>)>,
 }
@@ -39,8 +41,7 @@ impl FeedbackQueue {
         let mut waiting = self.waiting.lock();
         waiting.known = Some((report.relay, report.demand.clone()));
         let undelivered = waiting.report.replace(report);
-        drop(waiting);
-        self.wake();
+        self.wake(&mut waiting);
         undelivered
     }
 
@@ -55,20 +56,25 @@ impl FeedbackQueue {
             });
         }
 
-        drop(waiting);
-        self.wake();
+        self.wake(&mut waiting);
     }
 
-    /// Takes the report that waits.
+    /// Takes the report that waits. Called after each frame: it asks the system nothing when there is none.
     pub(super) fn take(&self) -> Option<FeedbackReport> {
-        // An error means that nothing has been put since the last time.
-        let _ = rustix::io::read(&self.filled, &mut [0; 8]);
-        self.waiting.lock().report.take()
+        let mut waiting = self.waiting.lock();
+        if std::mem::take(&mut waiting.filled) {
+            // An error means that it is not readable, which is what is wanted.
+            let _ = rustix::io::read(&self.filled, &mut [0; 8]);
+        }
+
+        waiting.report.take()
     }
 
-    fn wake(&self) {
-        // It fails only when it is readable already.
-        let _ = rustix::io::write(&self.filled, &1_u64.to_ne_bytes());
+    fn wake(&self, waiting: &mut Waiting) {
+        if !std::mem::replace(&mut waiting.filled, true) {
+            // It fails only when it is readable already.
+            let _ = rustix::io::write(&self.filled, &1_u64.to_ne_bytes());
+        }
     }
 }
 
