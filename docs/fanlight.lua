@@ -5,7 +5,8 @@ local fanlight = Proto("fanlight", "Fanlight")
 
 local kinds = {
   [1] = "JOIN", [2] = "CHALLENGE", [3] = "ACCEPT", [4] = "REFUSE", [5] = "KEEP_ALIVE", [6] = "PULSE",
-  [7] = "REPAIR", [8] = "RESET", [9] = "GOODBYE", [10] = "SEALED", [11] = "DETECTIONS", [16] = "DATA",
+  [7] = "REPAIR", [8] = "RESET", [9] = "GOODBYE", [10] = "SEALED", [11] = "DETECTIONS", [12] = "SCREEN_REPORT",
+  [13] = "DIRECT", [14] = "PROGRESS", [16] = "DATA",
 }
 
 local f = fanlight.fields

@@ -410,7 +410,7 @@ impl World {
                             .all(|range| range.end <= resend.packets.shards())
                     );
                 }
-                Output::Isolate(_) | Output::Rejoin(_) => {}
+                Output::Isolate(_) | Output::Rejoin(_) | Output::Progress(_) => {}
                 Output::Feedback { origin, feedback } => {
                     let bytes = encode_feedback(feedback.clone());
                     assert!(

@@ -4,7 +4,8 @@
 //! `./dev bench budget [--frames 300] [--sizes 100000,…] [--quick]`. Wall-clock time, medians, one source, one relay and one viewer without a
 //! window, 30 frames a second of about 100 kB. Between two frames all wait, so that each stage begins with waking up, for the
 //! programs and for what they are compared with. Then the same for the way from publisher to last shard alone, by the size
-//! of the frame: a comment in the JPEG makes it large, so that decoding takes no longer.
+//! of the frame: a comment in the JPEG makes it large, so that decoding takes no longer. There the limit is measured twice: with
+//! a receiver that only reads, and with one that checks what it reads and puts it together, as any viewer must.
 
 mod flags;
 mod raw;
@@ -21,8 +22,11 @@ use std::time::Duration;
 
 use fanlight_daemon::clock;
 use fanlight_proto::clock::Time;
-use fanlight_proto::datagram::DATA_HEADER;
-use fanlight_proto::limits::SHARD_BYTES;
+use fanlight_proto::datagram::{DATA_BYTES, DATA_HEADER, DataHeader};
+use fanlight_proto::limits::MAX_FRAME_BYTES;
+use fanlight_proto::message::FrameId;
+use fanlight_proto::reassembly::Reassembly;
+use fanlight_proto::shard::packetize;
 use fanlight_tests::TestEnv;
 use fanlight_tests::jpeg::numbered;
 use fanlight_tests::program::Launch;
@@ -67,6 +71,24 @@ const MAX_SEGMENT: usize = 65_535;
 /// How often the programs are started together.
 const STARTS: usize = 10;
 
+/// What stands before the shards of the bare loop.
+const HEADER: DataHeader = DataHeader {
+    alias: 1,
+    index: 0,
+    shards: 0,
+    parity: 0,
+    key: None,
+    length: 0,
+    id: FrameId {
+        epoch: 1,
+        number: 1,
+    },
+    received_us: 0,
+    lost_upstream: 0,
+    lost_in_relay: 0,
+    sequence: 1,
+};
+
 /// Longest that a datagram is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -110,7 +132,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             name: "transit",
             what: "publisher, relay, to the last shard",
             limit_is: "unix socket, sendmmsg of prepared trains, recv; 2 threads woken",
-            limit: transit(frames, jpeg, RATE)?,
+            limit: transit(frames, jpeg, RATE, Reading::Bare)?.0,
         },
         BudgetRow {
             name: "wait",
@@ -157,8 +179,8 @@ fn padded(jpeg: &[u8], bytes: usize) -> Vec<u8> {
 /// From publisher to last shard beside the bare loop, by the size of the frame.
 fn print_sizes(jpeg: &[u8], sizes: &[usize], frames: usize) -> Result<(), Box<dyn Error>> {
     println!(
-        "\n{:>9} {:>5} {:>8} {:>8} {:>6}  frames lost",
-        "bytes", "rate", "transit", "limit", "ratio"
+        "\n{:>9} {:>5} {:>8} {:>8} {:>6} {:>11} {:>6}  frames lost: ours, with the same reader",
+        "bytes", "rate", "transit", "limit", "ratio", "same reader", "ratio"
     );
     let mut lines = Vec::new();
     for &bytes in sizes {
@@ -167,12 +189,17 @@ fn print_sizes(jpeg: &[u8], sizes: &[usize], frames: usize) -> Result<(), Box<dy
         let report = report(&large, frames, rate)?;
         let ours = stage_us(&report, "transit")?;
         let lost = &report["frames"]["lost"]["total"];
-        let limit = transit(frames, &large, rate)?;
-        let ratio = limit.map_or(0.0, |limit| ours / limit);
+        let (limit, _) = transit(frames, &large, rate, Reading::Bare)?;
+        let (same, lost_same) = transit(frames, &large, rate, Reading::Viewer)?;
+        let ratio = |limit: Option<f64>| limit.map_or(0.0, |limit| ours / limit);
+        let (to_limit, to_same) = (ratio(limit), ratio(same));
         let limit = limit.unwrap_or_default();
-        println!("{bytes:>9} {rate:>5} {ours:>8.0} {limit:>8.0} {ratio:>6.2}  {lost}");
+        let same = same.unwrap_or_default();
+        println!(
+            "{bytes:>9} {rate:>5} {ours:>8.0} {limit:>8.0} {to_limit:>6.2} {same:>11.0} {to_same:>6.2}  {lost}, {lost_same}"
+        );
         lines.push(format!(
-            r#"{{"bench":"budget","stage":"transit","bytes":{bytes},"us":{ours:.0},"limit_us":{limit:.0},"ratio":{ratio:.2},"lost":{lost}}}"#
+            r#"{{"bench":"budget","stage":"transit","bytes":{bytes},"us":{ours:.0},"limit_us":{limit:.0},"ratio":{to_limit:.2},"same_reader_us":{same:.0},"ratio_same_reader":{to_same:.2},"lost":{lost}}}"#
         ));
     }
 
@@ -250,8 +277,23 @@ fn spaced(frames: usize, mut work: impl FnMut()) -> Option<f64> {
     median(times)
 }
 
+/// What the bare loop's receiver does with a frame.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// It reads it.
+    Bare,
+    /// It checks each datagram and puts the frame together, in memory that is there, with a viewer's code.
+    Viewer,
+}
+
 /// From one thread by a unix socket to a second, and from that by UDP to a third, which sleeps until then as the second does.
-fn transit(frames: usize, jpeg: &[u8], rate: usize) -> Result<Option<f64>, Box<dyn Error>> {
+/// Gives the median, and how many frames were lost.
+fn transit(
+    frames: usize,
+    jpeg: &[u8],
+    rate: usize,
+    reading: Reading,
+) -> Result<(Option<f64>, usize), Box<dyn Error>> {
     let (mut publisher, mut relay) = UnixStream::pair()?;
     let receiver = UdpSocket::bind("127.0.0.1:0")?;
     UdpSocketState::new((&receiver).into())?;
@@ -260,15 +302,15 @@ fn transit(frames: usize, jpeg: &[u8], rate: usize) -> Result<Option<f64>, Box<d
     socket2::SockRef::from(&receiver).set_recv_buffer_size(RECEIVE_BUFFER)?;
 
     let sender = UdpSocket::bind("127.0.0.1:0")?;
-    let stride = DATA_HEADER + SHARD_BYTES;
-    let datagrams = vec![0x5a; jpeg.len().div_ceil(SHARD_BYTES) * stride];
+    let mut datagrams = Vec::new();
+    packetize(HEADER, jpeg, &mut datagrams);
     let expected = datagrams.len();
     let targets = [receiver.local_addr()?];
     let mut frame = jpeg.to_vec();
 
     let sending = thread::spawn(move || -> io::Result<()> {
         // Made by the thread that uses it: it is full of pointers.
-        let mut table = Table::new(datagrams, stride, TRAIN, &targets);
+        let mut table = Table::new(datagrams, DATA_BYTES, TRAIN, &targets);
         for _ in 0..frames {
             relay.read_exact(&mut frame)?;
             table.send(sender.as_fd())?;
@@ -279,15 +321,24 @@ fn transit(frames: usize, jpeg: &[u8], rate: usize) -> Result<Option<f64>, Box<d
     let (came, ends) = mpsc::channel();
     let receiving = thread::spawn(move || {
         let mut buffer = vec![0; READ];
+        let mut reassembly = (reading == Reading::Viewer).then(|| Reassembly::new(MAX_FRAME_BYTES));
         for _ in 0..frames {
             let mut got = 0;
             // What does not come any more was lost.
             while got < expected {
                 match receiver.recv(&mut buffer) {
-                    Ok(bytes) => got += bytes,
+                    Ok(bytes) => {
+                        got += bytes;
+                        let reassembly = reassembly.iter_mut();
+                        reassembly
+                            .for_each(|reassembly| put_together(reassembly, &buffer[..bytes]));
+                    }
                     Err(_) => break,
                 }
             }
+
+            // The next frame has the same number.
+            reassembly.iter_mut().for_each(Reassembly::on_other_stream);
             // Who waits for it ends only after this thread.
             let _ = came.send((got == expected).then(clock::now));
         }
@@ -306,7 +357,20 @@ fn transit(frames: usize, jpeg: &[u8], rate: usize) -> Result<Option<f64>, Box<d
     receiving
         .join()
         .expect("the receiving thread does not panic");
-    Ok(median(times))
+    let lost = frames - times.len();
+    Ok((median(times), lost))
+}
+
+/// Takes a train as a viewer does.
+fn put_together(reassembly: &mut Reassembly, train: &[u8]) {
+    let now = clock::now();
+    for datagram in train.chunks(DATA_BYTES) {
+        if let Some(Ok(header)) = DataHeader::of_media(datagram)
+            && let Some(whole) = reassembly.on_shard(now, &header, &datagram[DATA_HEADER..])
+        {
+            reassembly.recycle(whole.body);
+        }
+    }
 }
 
 /// To a thread that sleeps until then.

@@ -242,7 +242,10 @@ fn fan_for(receivers: &[Receiver]) -> Result<FrameTransmit> {
         {
             Output::Transmit(fan) if !fan.catch_up => return Ok(fan),
             Output::Transmit(_) | Output::Send { .. } | Output::Retransmit(_) => {}
-            Output::Isolate(_) | Output::Rejoin(_) | Output::Feedback { .. } => {}
+            Output::Progress(_)
+            | Output::Isolate(_)
+            | Output::Rejoin(_)
+            | Output::Feedback { .. } => {}
         }
     }
 }

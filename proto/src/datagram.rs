@@ -6,8 +6,8 @@ mod media;
 
 use crate::limits::{JOIN_BYTES, MAX_DATAGRAM, SHARD_BYTES};
 use crate::message::{
-    Accept, Challenge, Detections, Direct, Goodbye, Join, KeepAlive, Pulse, Refuse, Repair,
-    ScreenReport,
+    Accept, Challenge, Detections, Direct, Goodbye, Join, KeepAlive, Progress, Pulse, Refuse,
+    Repair, ScreenReport,
 };
 use crate::{detections, direction};
 
@@ -77,6 +77,8 @@ pub enum ToRelay<'a> {
     KeepAlive(u64, KeepAlive),
     /// Asks for shards again.
     Repair(u64, Repair),
+    /// Says how far a large frame has been read.
+    Progress(u64, Progress),
     /// Reports what trackers detected in frames.
     Detections(u64, Detections),
     /// Reports what a screen was told to show, and what it shows.
@@ -144,6 +146,7 @@ impl<'a> ToRelay<'a> {
                 control.session()?,
                 checked_repair(control.body()?)?,
             )),
+            kind::PROGRESS => Ok(Self::Progress(control.session()?, control.body()?)),
             kind::DETECTIONS => Ok(Self::Detections(
                 control.session()?,
                 checked(control.body()?, detections::check_message)?,
@@ -169,6 +172,7 @@ impl<'a> ToRelay<'a> {
             }
             Self::KeepAlive(session, body) => encode(kind::KEEP_ALIVE, *session, body, out),
             Self::Repair(session, body) => encode(kind::REPAIR, *session, body, out),
+            Self::Progress(session, body) => encode(kind::PROGRESS, *session, body, out),
             Self::Detections(session, body) => encode(kind::DETECTIONS, *session, body, out),
             Self::ScreenReport(session, body) => {
                 encode(kind::SCREEN_REPORT, *session, body, out);
@@ -291,6 +295,7 @@ mod kind {
     pub(super) const DETECTIONS: u8 = 11;
     pub(super) const SCREEN_REPORT: u8 = 12;
     pub(super) const DIRECT: u8 = 13;
+    pub(super) const PROGRESS: u8 = 14;
     pub(super) const DATA: u8 = 16;
 }
 

@@ -24,18 +24,16 @@ pub fn packetize(first: DataHeader, body: &[u8], packets: &mut Vec<u8>) -> u16 {
     // With room for parity, so that a buffer used again does not grow when somebody needs some.
     packets.reserve(usize::from(shards + parity) * stride);
 
-    for (index, shard) in (0..shards).zip(body.chunks(SHARD_BYTES)) {
-        packets.extend_from_slice(
-            &DataHeader {
-                index,
-                shards,
-                parity,
-                length,
-                ..first
-            }
-            .to_bytes(),
-        );
+    let header = DataHeader {
+        shards,
+        parity,
+        length,
+        ..first
+    }
+    .to_bytes();
 
+    for (index, shard) in (0..shards).zip(body.chunks(SHARD_BYTES)) {
+        packets.extend_from_slice(&DataHeader::with_index(header, index));
         packets.extend_from_slice(shard);
         packets.resize((usize::from(index) + 1) * stride, 0);
         if first.key.is_none() {

@@ -59,8 +59,10 @@ use feedback::FeedbackScheduler;
 pub use isolation::MAX_DEDICATED_SOCKETS;
 use log_limits::{LogLimits, LogLine};
 pub use multicast::Multicast;
-pub use output::{FrameTransmit, Output, Retransmit, Route, SPREAD_BATCH, Target};
-pub use packetize::{PacketizedFrame, RETRANSMIT_FRAMES};
+pub use output::{
+    FrameTransmit, Output, ReadProgress, Retransmit, Route, SPREAD_BATCH, Target, window,
+};
+pub use packetize::{Datagrams, PacketizedFrame, RETRANSMIT_FRAMES};
 use screens::Screens;
 use sessions::{Session, Sessions};
 use source_clocks::SourceClocks;

@@ -434,6 +434,7 @@ impl EventLoop {
                 Output::Send { to, datagram } => self.sender.send(&wire, to, &datagram),
                 Output::Transmit(transmit) => self.sender.start(now, transmit),
                 Output::Retransmit(retransmit) => self.sender.retransmit(&wire, &retransmit),
+                Output::Progress(progress) => self.sender.on_progress(&progress),
                 Output::Isolate(route) => self.isolate(route),
                 Output::Rejoin(route) => self.rejoin(now, route),
                 Output::Feedback { origin, feedback } => self.pass_feedback(now, origin, feedback),

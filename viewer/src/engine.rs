@@ -13,6 +13,7 @@ mod join_attempt;
 mod link_state;
 mod messages;
 mod path;
+mod progress;
 mod repair;
 mod session;
 mod standby;
@@ -240,7 +241,7 @@ impl Engine {
         let ours = match &DataHeader::of_media(datagram) {
             Some(header) => header
                 .as_ref()
-                .is_ok_and(|header| self.on_data(now, at, header, datagram).is_some()),
+                .is_ok_and(|header| self.on_unicast(now, at, header, datagram).is_some()),
             None => {
                 ToViewer::parse(datagram).is_ok_and(|message| self.on_message(now, at, message))
             }
@@ -318,6 +319,12 @@ impl Engine {
                 .flatten(),
             )
             .min()
+    }
+
+    /// Whether [`Engine::poll_output`] has something.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        !self.shared.outputs.is_empty()
     }
 
     /// What to do next; none: nothing until the next input.

@@ -7,8 +7,8 @@ use fanlight_proto::datagram::{DataHeader, ToRelay, ToViewer};
 use fanlight_proto::handshake::{self, Channels, RelayAccess, Responder};
 use fanlight_proto::message::{
     Accept, Access, Challenge, Detections, Direct, Format, FrameBuffer, FrameHeader, FrameId,
-    Goodbye, Join, Pulse, Refusal, Refuse, Repair, Report, ScreenReport, State, Status, StreamInfo,
-    StreamKey, Verdict,
+    Goodbye, Join, Progress, Pulse, Refusal, Refuse, Repair, Report, ScreenReport, State, Status,
+    StreamInfo, StreamKey, Verdict,
 };
 use fanlight_proto::seal::MediaKey;
 use fanlight_proto::shard::packetize;
@@ -60,6 +60,9 @@ pub(crate) struct MiniRelay {
     pub(crate) verdict: Option<Verdict>,
     /// What a screen says of itself.
     pub(crate) screen_reports: Vec<ScreenReport>,
+    /// After how many datagrams a viewer is to say how far it has read, and what it said.
+    pub(crate) progress_every: u32,
+    pub(crate) progress: Vec<Progress>,
 }
 
 impl MiniRelay {
@@ -99,6 +102,8 @@ impl MiniRelay {
             detections: Vec::new(),
             verdict: None,
             screen_reports: Vec::new(),
+            progress_every: 0,
+            progress: Vec::new(),
         }
     }
 
@@ -140,6 +145,7 @@ impl MiniRelay {
             }
             ToRelay::KeepAlive(session, _)
             | ToRelay::Repair(session, _)
+            | ToRelay::Progress(session, _)
             | ToRelay::Detections(session, _)
             | ToRelay::ScreenReport(session, _)
             | ToRelay::Goodbye(session, _)
@@ -159,6 +165,10 @@ impl MiniRelay {
                 vec![self.in_session(&pulse)]
             }
             ToRelay::Repair(_, repair) => self.on_repair(&repair),
+            ToRelay::Progress(_, progress) => {
+                self.progress.push(progress);
+                Vec::new()
+            }
             ToRelay::Detections(_, detections) => {
                 self.detections.push(detections);
                 Vec::new()
@@ -421,6 +431,7 @@ impl MiniRelay {
             session,
             stream: Some(stream),
             keep_alive_ms: 250,
+            progress_every: self.progress_every,
             ..Accept::default()
         })
     }

@@ -321,6 +321,11 @@ impl Driver<'_> {
                             .note(now, Direction::In, socket.address(), datagram);
                         self.engine.on_datagram(now, at, datagram);
                     }
+
+                    // A frame that is whole, or the relay that waits to send on, does not wait until all is read.
+                    if self.engine.has_output() {
+                        return;
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {

@@ -12,7 +12,7 @@ use fanlight_proto::clock::Time;
 use fanlight_proto::handshake::{RelayAccess, SharedKey, ViewerAccess};
 use fanlight_proto::limits::{MAX_FRAME_BYTES, REKEY_INTERVAL, SHARD_BYTES};
 use fanlight_proto::message::{FrameBuffer, parse_frame};
-use fanlight_relay::engine::{self as relay, FrameTransmit, Output, PacketizedFrame, Route};
+use fanlight_relay::engine::{self as relay, FrameTransmit, Output, Route};
 use fanlight_viewer::engine::{self as viewer, Redundancy, Request};
 
 use crate::sample::header;
@@ -193,13 +193,18 @@ impl EngineHarness {
                 Output::Send { to, datagram } => hear(to, &datagram),
                 Output::Retransmit(resend) => {
                     let indices = resend.ranges.iter().cloned().flatten();
-                    indices.for_each(|index| hear(resend.to, datagram(&resend.packets, index)));
+                    indices.for_each(|index| {
+                        hear(resend.to, &resend.packets.datagrams(index..index + 1));
+                    });
                 }
                 Output::Transmit(fan) => {
                     self.deliver_fan(&fan, &mut hear);
                     fans.extend(as_fan(Output::Transmit(fan)));
                 }
-                Output::Isolate(_) | Output::Rejoin(_) | Output::Feedback { .. } => {}
+                Output::Progress(_)
+                | Output::Isolate(_)
+                | Output::Rejoin(_)
+                | Output::Feedback { .. } => {}
             }
         }
 
@@ -210,7 +215,7 @@ impl EngineHarness {
         for target in fan.targets.iter() {
             for index in 0..fan.packets.shards() + target.parity {
                 if !(self.service.parity && index == SWALLOWED) {
-                    hear(target.route, datagram(&fan.packets, index));
+                    hear(target.route, &fan.packets.datagrams(index..index + 1));
                 }
             }
         }
@@ -245,10 +250,6 @@ pub(crate) fn as_fan(output: Output) -> Option<FrameTransmit> {
         Output::Transmit(fan) if !fan.catch_up => Some(fan),
         _ => None,
     }
-}
-
-fn datagram(packets: &PacketizedFrame, index: u16) -> &[u8] {
-    packets.datagrams(index..index + 1)
 }
 
 fn viewer(service: Service, number: u64) -> viewer::Engine {

@@ -46,6 +46,7 @@ impl<'a> Serving<'a> {
             Output::Transmit(fan) => sender.start(now, fan),
             Output::Send { to, datagram } => sender.send(*socket, to, &datagram),
             Output::Retransmit(resend) => sender.retransmit(*socket, &resend),
+            Output::Progress(progress) => sender.on_progress(&progress),
             Output::Isolate(_) | Output::Rejoin(_) | Output::Feedback { .. } => {}
         });
 

@@ -269,6 +269,7 @@ impl Relay {
                 Output::Send { to, datagram } => self.sender.send(&self.wire, to, &datagram),
                 Output::Transmit(fan) => self.sender.start(now, fan),
                 Output::Retransmit(resend) => self.sender.retransmit(&self.wire, &resend),
+                Output::Progress(progress) => self.sender.on_progress(&progress),
                 // The simulated wire never fills.
                 Output::Isolate(_) | Output::Rejoin(_) | Output::Feedback { .. } => {}
             }

@@ -155,6 +155,7 @@ impl Rig {
                 }
                 FromRelay::Transmit(fan) => self.sender.start(self.now, fan),
                 FromRelay::Retransmit(resend) => self.sender.retransmit(&self.socket, &resend),
+                FromRelay::Progress(progress) => self.sender.on_progress(&progress),
                 FromRelay::Isolate(route) => self.socket.isolate(route).unwrap(),
                 FromRelay::Rejoin(route) => {
                     self.socket

@@ -9,7 +9,7 @@ use fanlight_proto::message::{Accept, Access, Challenge, Join, Refusal, Refuse, 
 use prost::Message as _;
 
 use super::auth::{Auth, SecureChannel};
-use super::delivery::Delivery;
+use super::delivery::{Delivery, progress_every};
 use super::key_rotation::KeyRotation;
 use super::log_limits::LogLine;
 use super::output::{Output, Route};
@@ -61,7 +61,7 @@ impl Engine {
                     .extend(datagram.map(|datagram| Output::Send { to: from, datagram }));
             }
             Some(session) => {
-                let accept = self.accept_message(join.nonce, session.id, session.alias);
+                let accept = self.accept_message(join, session.id, session.alias);
                 self.send(from, &ToViewer::Accept(accept));
                 self.catch_up(now, from.remote);
             }
@@ -144,7 +144,7 @@ impl Engine {
             return;
         };
 
-        let accept = self.accept_message(join.nonce, session.id, session.alias);
+        let accept = self.accept_message(join, session.id, session.alias);
         let Some((datagram, Some(channel))) = self.accept_datagram(&accept, Some(responder)) else {
             return;
         };
@@ -193,7 +193,7 @@ impl Engine {
             listed.unwrap_or(&join.name).to_owned(),
             label(listed, &join.name),
         );
-        let accept = self.accept_message(join.nonce, id, alias);
+        let accept = self.accept_message(join, id, alias);
 
         let Some((datagram, channel)) = self.accept_datagram(&accept, responder) else {
             return;
@@ -363,7 +363,7 @@ impl Engine {
     }
 
     /// What a viewer is told when it is let in.
-    fn accept_message(&self, nonce: u64, session: u64, alias: u16) -> Accept {
+    fn accept_message(&self, join: &Join, session: u64, alias: u16) -> Accept {
         let stream = self.streams.by_alias(alias);
         let keys = stream
             .and_then(|stream| stream.keys.as_ref())
@@ -374,7 +374,8 @@ impl Engine {
             session,
             stream: stream.map(Stream::info),
             keys,
-            ..self.base_accept(nonce)
+            progress_every: progress_every(join),
+            ..self.base_accept(join.nonce)
         }
     }
 

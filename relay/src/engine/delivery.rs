@@ -13,7 +13,7 @@ use fanlight_proto::parity::level_count;
 use super::congestion::CongestionController;
 use super::isolation::{IsolationChange, IsolationState};
 use super::multicast::{Membership, Multicast};
-use super::output::{Route, Target};
+use super::output::{DEFAULT_CAPACITY, Route, Target, window};
 use super::parity_control::ParityController;
 use super::wait_estimator::WaitEstimator;
 
@@ -26,13 +26,16 @@ const MISSING: Duration = Duration::from_millis(50);
 /// Less than what congestion control takes for a queue.
 const LATE: Duration = Duration::from_millis(200);
 
+/// Datagrams of a large frame after which a viewer says how far it has read, at least: each costs as much as some of media.
+const LEAST_PROGRESS: u32 = 8;
+
 /// What a viewer said of its screen holds for so long, unless it says it again (promise P32: blank within 1.5 s).
 const HOLDS_FOR_MS: u32 = PRESENT_HOLDS.as_millis() as u32;
 
 /// How one viewer gets its stream's media.
 #[derive(Debug)]
 pub(super) struct Delivery {
-    /// Datagrams that the viewer's socket holds; 0: it does not say.
+    /// Datagrams that the viewer's socket holds.
     capacity: u32,
     /// Another path brings the viewer its stream.
     paused: bool,
@@ -73,7 +76,7 @@ impl Delivery {
     /// For a new viewer, where `dedicated_sockets` are in use.
     pub(super) fn new(now: Time, join: &Join, dedicated_sockets: usize) -> Self {
         Self {
-            capacity: join.receive_capacity,
+            capacity: receive_capacity(join),
             paused: join.paused,
             // It has just brought a token back.
             consent_until: now + CONSENT_LIFETIME,
@@ -370,4 +373,18 @@ impl Delivery {
     pub(super) fn end_isolation(&mut self) {
         self.isolation = IsolationState::Shared;
     }
+}
+
+/// Datagrams that the socket of a viewer holds.
+const fn receive_capacity(join: &Join) -> u32 {
+    match join.receive_capacity {
+        0 => DEFAULT_CAPACITY,
+        capacity => capacity,
+    }
+}
+
+/// After how many datagrams of a large frame a viewer says how far it has read: while it reads the second half of what is on
+/// its way, more comes.
+pub(super) fn progress_every(join: &Join) -> u32 {
+    (window(receive_capacity(join)) / 2).max(LEAST_PROGRESS)
 }

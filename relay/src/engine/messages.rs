@@ -7,12 +7,12 @@ use std::sync::Arc;
 use fanlight_live::ledger::Resource;
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{ToRelay, ToViewer};
-use fanlight_proto::message::{FrameId, KeepAlive, Pulse, Repair};
+use fanlight_proto::message::{FrameId, KeepAlive, Progress, Pulse, Repair};
 
 use super::Engine;
 use super::client_screens::ScreenKey;
 use super::log_limits::LogLine;
-use super::output::{FrameTransmit, Output, Retransmit, Route};
+use super::output::{FrameTransmit, Output, ReadProgress, Retransmit, Route};
 use super::packetize::repair_ranges;
 use super::pulse::PulseContext;
 
@@ -43,6 +43,7 @@ impl Engine {
     ) {
         let (ToRelay::KeepAlive(id, _)
         | ToRelay::Repair(id, _)
+        | ToRelay::Progress(id, _)
         | ToRelay::Detections(id, _)
         | ToRelay::ScreenReport(id, _)
         | ToRelay::Goodbye(id, _)) = message
@@ -71,9 +72,11 @@ impl Engine {
         }
 
         session.heard = now;
+        let alias = session.alias;
         match message {
             ToRelay::KeepAlive(_, body) => self.on_keep_alive(now, from, &body),
             ToRelay::Repair(_, body) => self.on_repair(now, from, &body),
+            ToRelay::Progress(_, body) => self.on_progress(from, alias, body),
             ToRelay::Detections(_, body) => self.on_detections(now, from, body),
             ToRelay::ScreenReport(_, body) => {
                 self.on_screen_report(now, ScreenKey::Viewer(from.remote), body);
@@ -210,6 +213,15 @@ impl Engine {
         if outcome.needs_catch_up || consent {
             self.catch_up(now, from.remote);
         }
+    }
+
+    fn on_progress(&mut self, from: Route, alias: u16, body: Progress) {
+        self.outputs.push_back(Output::Progress(ReadProgress {
+            from: from.remote,
+            alias,
+            sequence: body.sequence,
+            reach: u16::try_from(body.reach).unwrap_or(u16::MAX),
+        }));
     }
 
     fn on_repair(&mut self, now: Time, from: Route, body: &Repair) {

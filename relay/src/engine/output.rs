@@ -13,6 +13,9 @@ use super::packetize::PacketizedFrame;
 /// full has no room for more at once.
 pub const SPREAD_BATCH: u16 = 4;
 
+/// Datagrams that the socket of a viewer holds that does not say: the kernel's default.
+pub(super) const DEFAULT_CAPACITY: u32 = 92;
+
 /// The route to a viewer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
@@ -36,6 +39,8 @@ pub enum Output {
     Transmit(FrameTransmit),
     /// Some shards of a frame to one viewer.
     Retransmit(Retransmit),
+    /// A viewer has read a part of a frame that is being sent to it: more may follow.
+    Progress(ReadProgress),
     /// From now on, send to this viewer by a dedicated socket.
     Isolate(Route),
     /// From now on, send to this viewer by the shared socket.
@@ -73,7 +78,7 @@ pub struct FrameTransmit {
 pub struct Target {
     /// Where it is.
     pub route: Route,
-    /// How many datagrams its socket holds; 0: it does not say.
+    /// How many datagrams its socket holds.
     pub capacity: u32,
     /// Parity datagrams it gets after the frame's shards; at most as many as
     /// [`PacketizedFrame::parity`] says.
@@ -108,6 +113,26 @@ pub struct Retransmit {
     pub ranges: Vec<Range<u16>>,
 }
 
+/// How far a viewer has read a frame.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadProgress {
+    /// The viewer.
+    pub from: SocketAddr,
+    /// The stream.
+    pub alias: u16,
+    /// The frame; see [`PacketizedFrame::sequence`].
+    pub sequence: u64,
+    /// One past the highest datagram that it has read, as it says.
+    pub reach: u16,
+}
+
+/// How many datagrams may be on their way to a viewer whose socket holds `capacity`, beyond those that it is known to have
+/// read: half, so that two frames in a row fit, and what the kernel charges for them is a guess.
+#[must_use]
+pub const fn window(capacity: u32) -> u32 {
+    capacity / 2
+}
+
 #[cfg(test)]
 impl FrameTransmit {
     /// A frame of `length` bytes for viewers that hold as many datagrams as `capacities` say, on ports 1, 2 and so on.
@@ -134,7 +159,7 @@ impl FrameTransmit {
 
         let packets = super::packetize::RetransmitBuffer::default().cut(
             super::packetize::tests::header(7),
-            &vec![9; length],
+            &vec![9; length].into(),
             options,
             usize::MAX,
         );

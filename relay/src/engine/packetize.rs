@@ -1,16 +1,19 @@
 //! Cuts frames into datagrams, and keeps the last ones of a stream for repairs. Buffers are used again, so
-//! a frame costs no allocation.
+//! a frame costs no allocation. Called by the engine, and by the sender for what it is about to send, on one thread.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use fanlight_proto::datagram::DataHeader;
+use bytes::Bytes;
+use fanlight_proto::datagram::{DataHeader, write_checksum};
+use fanlight_proto::limits::SHARD_BYTES;
 use fanlight_proto::message::FrameId;
-use fanlight_proto::parity::Encoder;
+use fanlight_proto::parity::{Encoder, recovery_count};
 use fanlight_proto::seal::MediaKey;
 use fanlight_proto::shard;
+use parking_lot::{MappedRwLockReadGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Frames of one stream that are kept for repairs: at 60 fps the oldest is 66 ms old, and a viewer that
 /// has not asked by then shows a newer one.
@@ -20,7 +23,8 @@ pub const RETRANSMIT_FRAMES: usize = 4;
 /// still held when they left the retransmit buffer.
 pub(super) const SPARE_FRAMES: usize = 3;
 
-/// A frame in datagrams of one size.
+/// A frame in datagrams of one size. One without parity and seal is cut while it is sent, so that its viewers read the first
+/// datagrams while the last are made.
 pub struct PacketizedFrame {
     id: FrameId,
     sequence: u64,
@@ -28,7 +32,62 @@ pub struct PacketizedFrame {
     shards: u16,
     parity: u16,
     stride: usize,
+    header: DataHeader,
+    cutting: RwLock<Cutting>,
+}
+
+/// The datagrams of a frame that are made, and what others are made of.
+struct Cutting {
     bytes: Vec<u8>,
+    /// The frame; empty when it is cut.
+    body: Bytes,
+}
+
+impl Cutting {
+    /// Makes the datagrams of `header` before `end` that are not there yet.
+    fn cut(&mut self, header: &DataHeader, end: u16) {
+        let stride = header.datagram_bytes();
+        let there = self.bytes.len() / stride;
+        let shards = self.body.chunks(SHARD_BYTES).enumerate();
+
+        for (at, shard) in shards.take(end.into()).skip(there) {
+            let index = u16::try_from(at).expect("a frame has at most MAX_SHARDS");
+            let header = DataHeader { index, ..*header };
+            self.bytes.extend_from_slice(&header.to_bytes());
+            self.bytes.extend_from_slice(shard);
+            self.bytes.resize((at + 1) * stride, 0);
+            write_checksum(&mut self.bytes[at * stride..]);
+        }
+
+        if self.bytes.len() == usize::from(header.shards) * stride {
+            self.body = Bytes::new();
+        }
+    }
+}
+
+/// Datagrams of a frame, which nobody changes meanwhile.
+pub struct Datagrams<'a> {
+    stride: usize,
+    cutting: RwLockReadGuard<'a, Cutting>,
+}
+
+impl fmt::Debug for Datagrams<'_> {
+    /// Without the bytes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Datagrams of {} bytes", self.stride)
+    }
+}
+
+impl Datagrams<'_> {
+    /// Those in `range`, one behind the other.
+    ///
+    /// # Panics
+    /// When they are not among those that were asked for.
+    #[must_use]
+    pub fn range(&self, range: Range<u16>) -> &[u8] {
+        let at = |index: u16| usize::from(index) * self.stride;
+        &self.cutting.bytes[at(range.start)..at(range.end)]
+    }
 }
 
 impl fmt::Debug for PacketizedFrame {
@@ -39,7 +98,7 @@ impl fmt::Debug for PacketizedFrame {
 }
 
 impl PacketizedFrame {
-    const fn empty() -> Self {
+    fn empty() -> Self {
         let id = FrameId {
             epoch: 0,
             number: 0,
@@ -52,7 +111,11 @@ impl PacketizedFrame {
             shards: 0,
             parity: 0,
             stride: 0,
-            bytes: Vec::new(),
+            header: DataHeader::default(),
+            cutting: RwLock::new(Cutting {
+                bytes: Vec::new(),
+                body: Bytes::new(),
+            }),
         }
     }
 
@@ -91,13 +154,43 @@ impl PacketizedFrame {
         self.stride
     }
 
-    /// The datagrams of the shards in `range`, one behind the other; parity comes after the frame's own.
+    /// Whether all datagrams are made.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cutting.read().body.is_empty()
+    }
+
+    /// The datagrams of the shards before `end`, which are made if they are not there yet; parity comes after the frame's own.
+    #[must_use]
+    pub fn up_to(&self, end: u16) -> Datagrams<'_> {
+        let cutting = self.cutting.read();
+        let stride = self.stride;
+        if cutting.body.is_empty() || cutting.bytes.len() >= usize::from(end) * stride {
+            return Datagrams { stride, cutting };
+        }
+
+        drop(cutting);
+        let mut cutting = self.cutting.write();
+        cutting.cut(&self.header, end);
+        let cutting = RwLockWriteGuard::downgrade(cutting);
+        Datagrams { stride, cutting }
+    }
+
+    /// The datagrams of the shards in `range`, one behind the other.
     ///
     /// # Panics
     /// When `range` does not lie within the shards and the parity.
-    #[must_use]
-    pub fn datagrams(&self, range: Range<u16>) -> &[u8] {
-        &self.bytes[usize::from(range.start) * self.stride..usize::from(range.end) * self.stride]
+    pub fn datagrams(&self, range: Range<u16>) -> MappedRwLockReadGuard<'_, [u8]> {
+        let Datagrams { stride, cutting } = self.up_to(range.end);
+        let at = |index: u16| usize::from(index) * stride;
+        RwLockReadGuard::map(cutting, |cutting| {
+            &cutting.bytes[at(range.start)..at(range.end)]
+        })
+    }
+
+    /// Bytes of memory held: for datagrams, and for the frame until it is cut.
+    fn capacity(&self) -> usize {
+        let cutting = self.cutting.read();
+        cutting.bytes.capacity() + cutting.body.len()
     }
 }
 
@@ -120,10 +213,13 @@ pub(super) struct PacketizeOptions<'a> {
 impl RetransmitBuffer {
     /// Cuts `body` into datagrams with `header`, in a buffer that nobody uses any more. Forgets what does not fit
     /// `room` bytes beside it: spare buffers first, then the oldest frames.
+    ///
+    /// # Panics
+    /// When `body` is empty or over [`MAX_FRAME_BYTES`](fanlight_proto::limits::MAX_FRAME_BYTES): the caller has checked it.
     pub(super) fn cut(
         &mut self,
         header: DataHeader,
-        body: &[u8],
+        body: &Bytes,
         options: PacketizeOptions<'_>,
         room: usize,
     ) -> Arc<PacketizedFrame> {
@@ -132,8 +228,13 @@ impl RetransmitBuffer {
         let mut packets = self.unused();
         let buffer =
             Arc::get_mut(&mut packets).expect("a buffer is taken only when nobody else holds it");
+        let shards = u16::try_from(body.len().div_ceil(SHARD_BYTES));
+        let shards = shards.expect("a checked frame has at most MAX_SHARDS");
         let header = DataHeader {
             key: options.key.map(MediaKey::slot),
+            shards,
+            parity: recovery_count(shards),
+            length: u32::try_from(body.len()).expect("it has fewer than MAX_FRAME_BYTES"),
             ..header
         };
 
@@ -141,17 +242,29 @@ impl RetransmitBuffer {
         buffer.sequence = header.sequence;
         buffer.stride = header.datagram_bytes();
         buffer.generation = options.key.map_or(0, MediaKey::generation);
-        buffer.shards = shard::packetize(header, body, &mut buffer.bytes);
+        buffer.shards = shards;
+        buffer.parity = 0;
+        buffer.header = header;
+        let Cutting { bytes, body: uncut } = buffer.cutting.get_mut();
 
-        if let Some(encoder) = options.parity {
-            encoder.append(&header, &mut buffer.bytes);
-        }
+        if options.parity.is_none() && options.key.is_none() {
+            bytes.clear();
+            // With room for parity, so that a buffer used again does not grow when somebody needs some.
+            bytes.reserve(usize::from(shards + header.parity) * buffer.stride);
+            uncut.clone_from(body);
+        } else {
+            *uncut = Bytes::new();
+            shard::packetize(header, body, bytes);
+            if let Some(encoder) = options.parity {
+                encoder.append(&header, bytes);
+            }
 
-        let datagrams = u16::try_from(buffer.bytes.len() / buffer.stride)
-            .expect("shards and parity fit 16 bits");
-        buffer.parity = datagrams - buffer.shards;
-        if let Some(key) = options.key {
-            key.seal(&mut buffer.bytes);
+            let datagrams =
+                u16::try_from(bytes.len() / buffer.stride).expect("shards and parity fit 16 bits");
+            buffer.parity = datagrams - shards;
+            if let Some(key) = options.key {
+                key.seal(bytes);
+            }
         }
 
         if self.recent.len() == RETRANSMIT_FRAMES {
@@ -178,7 +291,7 @@ impl RetransmitBuffer {
     fn shed(&mut self, room: usize) {
         let held = |this: &Self| -> usize {
             let buffers = this.recent.iter().chain(&this.spare);
-            buffers.map(|packets| packets.bytes.capacity()).sum()
+            buffers.map(|packets| packets.capacity()).sum()
         };
 
         while held(self) > room {
@@ -266,7 +379,7 @@ pub(super) mod tests {
     #[test]
     fn the_ring_keeps_four_frames_and_uses_their_memory_again() {
         let mut retransmit_buffer = RetransmitBuffer::default();
-        let body = vec![1; 100_000];
+        let body = Bytes::from(vec![1; 100_000]);
         let mut places = std::collections::BTreeSet::new();
 
         for number in 0..100 {
@@ -276,7 +389,7 @@ pub(super) mod tests {
                 PacketizeOptions::default(),
                 usize::MAX,
             );
-            places.insert(packets.bytes.as_ptr() as usize);
+            places.insert(packets.up_to(1).range(0..1).as_ptr() as usize);
         }
 
         assert!(
@@ -307,9 +420,11 @@ pub(super) mod tests {
     #[test]
     fn frames_beyond_the_room_are_forgotten_the_oldest_first() {
         let mut retransmit_buffer = RetransmitBuffer::default();
-        let body = vec![1; 100_000];
+        let body = Bytes::from(vec![1; 100_000]);
         for (number, room) in [(1, 400_000), (2, 400_000), (3, 400_000), (4, 0)] {
-            retransmit_buffer.cut(header(number), &body, PacketizeOptions::default(), room);
+            let packets =
+                retransmit_buffer.cut(header(number), &body, PacketizeOptions::default(), room);
+            drop(packets.up_to(packets.shards()));
             let kept = (1..=4).filter(|number| {
                 let id = FrameId {
                     epoch: 1,
@@ -331,17 +446,43 @@ pub(super) mod tests {
     #[test]
     fn a_buffer_that_is_being_sent_is_not_written_over() {
         let mut retransmit_buffer = RetransmitBuffer::default();
-        let held =
-            retransmit_buffer.cut(header(0), &[7; 10], PacketizeOptions::default(), usize::MAX);
+        let held = retransmit_buffer.cut(
+            header(0),
+            &Bytes::from_static(&[7; 10]),
+            PacketizeOptions::default(),
+            usize::MAX,
+        );
         for number in 1..20 {
             retransmit_buffer.cut(
                 header(number),
-                &[8; 10],
+                &Bytes::from_static(&[8; 10]),
                 PacketizeOptions::default(),
                 usize::MAX,
             );
         }
-        assert_eq!(shard::payload(held.datagrams(0..1))[..10], [7; 10]);
+        assert_eq!(shard::payload(&held.datagrams(0..1))[..10], [7; 10]);
+    }
+
+    #[test]
+    fn a_frame_that_is_cut_piece_by_piece_has_the_datagrams_of_one_that_is_cut_at_once() {
+        for length in [1, SHARD_BYTES, SHARD_BYTES + 1, 300_000] {
+            let body: Bytes = (0..length).map(|at| (at * at / 7) as u8).collect();
+            let mut whole = Vec::new();
+            let shards = shard::packetize(header(1), &body, &mut whole);
+
+            let mut retransmit_buffer = RetransmitBuffer::default();
+            let packets =
+                retransmit_buffer.cut(header(1), &body, PacketizeOptions::default(), usize::MAX);
+            assert!(!packets.is_cut());
+            for end in [1, 40, 41, 200, shards] {
+                let end = end.min(shards);
+                let expected = &whole[..usize::from(end) * packets.stride()];
+                assert_eq!(packets.up_to(end).range(0..end), expected);
+            }
+
+            assert!(packets.is_cut());
+            assert_eq!(packets.shards(), shards);
+        }
     }
 
     #[test]
@@ -351,13 +492,10 @@ pub(super) mod tests {
             Encoder::new(),
             MediaKey::new(3, [9; 16]),
         );
+        let body = Bytes::from(vec![7; 100_000]);
 
-        let plain = retransmit_buffer.cut(
-            header(1),
-            &[7; 100_000],
-            PacketizeOptions::default(),
-            usize::MAX,
-        );
+        let plain =
+            retransmit_buffer.cut(header(1), &body, PacketizeOptions::default(), usize::MAX);
         assert_eq!(
             (plain.shards(), plain.parity(), plain.stride()),
             (87, 0, DATA_BYTES)
@@ -368,7 +506,7 @@ pub(super) mod tests {
             key: Some(&key),
         };
 
-        let sealed = retransmit_buffer.cut(header(2), &[7; 100_000], options, usize::MAX);
+        let sealed = retransmit_buffer.cut(header(2), &body, options, usize::MAX);
         let parity = fanlight_proto::parity::recovery_count(87);
         assert_eq!(
             (sealed.shards(), sealed.parity(), sealed.stride()),

@@ -146,6 +146,7 @@ impl Rig {
             Output::Send { to, datagram } => Some((to.remote, read(&datagram))),
             Output::Transmit(_)
             | Output::Retransmit(_)
+            | Output::Progress(_)
             | Output::Isolate(_)
             | Output::Rejoin(_)
             | Output::Feedback { .. } => None,

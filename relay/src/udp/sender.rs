@@ -17,7 +17,7 @@ use fanlight_proto::clock::Time;
 
 use super::Gso;
 use super::wire::{Refused, Wire};
-use crate::engine::{FrameTransmit, Retransmit, Route};
+use crate::engine::{FrameTransmit, ReadProgress, Retransmit, Route};
 pub use counts::Counts;
 use job::{PendingTarget, TransmitJob};
 use run::PendingBatch;
@@ -30,6 +30,9 @@ const LARGE_CHUNK: u16 = 53;
 
 /// Batches that leave by one call to the kernel, when the wire can: more save nothing measurable.
 const BATCHES_PER_CALL: usize = 64;
+
+/// Chunks of one viewer that leave by one call while the frame is being cut: it reads them while the next are cut.
+const CHUNKS_WHILE_CUT: usize = 8;
 
 /// How long a frame waits for a shared socket that takes nothing at all. As long as it takes something,
 /// the frame goes on: a frame that is half sent is worth finishing, and newer ones are skipped whole.
@@ -172,6 +175,21 @@ impl Sender {
         self.jobs.push_back(job);
     }
 
+    /// A viewer has read a part of its frame: [`Sender::run`] sends more of it.
+    pub fn on_progress(&mut self, progress: &ReadProgress) {
+        let of_frame = |job: &&mut TransmitJob| {
+            let transmit = &job.transmit;
+            transmit.alias == progress.alias && transmit.packets.sequence() == progress.sequence
+        };
+
+        for job in self.jobs.iter_mut().filter(of_frame) {
+            let at = (0..job.open.len()).find(|at| job.route(*at).remote == progress.from);
+            if let Some(at) = at {
+                job.open[at].on_read(progress.reach);
+            }
+        }
+    }
+
     /// Sends one datagram now or not at all: its receiver asks again.
     pub fn send(&mut self, wire: &impl Wire, to: Route, datagram: &[u8]) {
         match self.deliver(wire, to, datagram, None) {
@@ -194,7 +212,7 @@ impl Sender {
                 match self.chunk(
                     wire,
                     retransmit.to,
-                    retransmit.packets.datagrams(start..end),
+                    &retransmit.packets.datagrams(start..end),
                     stride,
                 ) {
                     (_, Ok(())) => start = end,

@@ -17,6 +17,21 @@ use super::{Engine, LinkState, Output, ReceivedFrame, Request};
 const STREAM_STICKINESS: Duration = Duration::from_secs(3);
 
 impl Engine {
+    /// Takes media that was sent to path `at` alone; none when it is not of this conversation.
+    pub(super) fn on_unicast(
+        &mut self,
+        now: Time,
+        at: usize,
+        header: &DataHeader,
+        datagram: &mut [u8],
+    ) -> Option<()> {
+        self.on_data(now, at, header, datagram)?;
+        let progress = self.paths[at].session.as_mut()?.progress(header);
+        let told = progress.map(|datagram| Output::Send(at, datagram));
+        self.shared.outputs.extend(told);
+        Some(())
+    }
+
     /// None when it is not of this conversation.
     pub(super) fn on_data(
         &mut self,

@@ -12,6 +12,7 @@ use fanlight_proto::message::{Accept, KeepAlive, Report, StreamInfo, StreamKey, 
 use fanlight_proto::seal::MediaKey;
 
 use super::directed::Told;
+use super::progress::ProgressMeter;
 
 /// Bounds on the interval of keep-alives that a relay may ask for.
 const INTERVALS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(300));
@@ -58,6 +59,7 @@ pub(super) struct Session {
     group_timeout: Duration,
     /// Highest sequence of its media.
     newest_sequence: u64,
+    progress: ProgressMeter,
     /// The epoch of the newest of its media.
     pub(super) epoch: Option<u64>,
     /// What seals its messages and its media; none with an open relay.
@@ -155,6 +157,7 @@ pub(super) struct Opening<'a> {
     pub(super) name: StreamName,
     pub(super) info: &'a StreamInfo,
     interval: Duration,
+    progress_every: u32,
 }
 
 impl<'a> Opening<'a> {
@@ -174,6 +177,7 @@ impl<'a> Opening<'a> {
             name: info.name.parse().ok()?,
             info,
             interval,
+            progress_every: accept.progress_every,
         })
     }
 }
@@ -197,6 +201,7 @@ impl Session {
             probe_after,
             group_timeout: frames.map_or(USUAL_GROUP_TIMEOUT, |_| probe_after),
             newest_sequence: 0,
+            progress: ProgressMeter::new(opening.progress_every),
             epoch: None,
             seal,
             jitter: Jitter::default(),
@@ -307,6 +312,12 @@ impl Session {
     /// Whether its relay has sent nothing later that came: not what is late or was recorded.
     pub(super) const fn is_newest(&self, header: &DataHeader) -> bool {
         header.sequence >= self.newest_sequence
+    }
+
+    /// A media datagram came that was sent to this session alone. The message that says so, if it is time for one.
+    pub(super) fn progress(&mut self, header: &DataHeader) -> Option<Vec<u8>> {
+        let progress = self.progress.note(header)?;
+        Some(self.encode(&ToRelay::Progress(self.id, progress)))
     }
 
     /// A media datagram of this session came.

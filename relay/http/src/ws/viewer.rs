@@ -59,7 +59,7 @@ impl Session {
                 self.leave(id);
                 None
             }
-            Ok(ToRelay::Repair(..) | ToRelay::Sealed(..)) | Err(_) => {
+            Ok(ToRelay::Repair(..) | ToRelay::Progress(..) | ToRelay::Sealed(..)) | Err(_) => {
                 let what = "a binary message is a control datagram of a viewer: see PROTOCOL.md";
                 return vec![error(None, "bad_message", what)];
             }

@@ -9,7 +9,7 @@ use fanlight_proto::datagram::{DATA_BYTES, DataHeader};
 use super::*;
 
 fn first_header(transmit: &FrameTransmit) -> DataHeader {
-    match ToViewer::parse(transmit.packets.datagrams(0..1)).unwrap() {
+    match ToViewer::parse(&transmit.packets.datagrams(0..1)).unwrap() {
         ToViewer::Data(header, _) => header,
         other => panic!("{other:?}"),
     }

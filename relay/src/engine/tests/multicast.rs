@@ -163,6 +163,7 @@ impl EngineHarness {
                 Output::Send { datagram, .. } => told = Some(read(&datagram)),
                 Output::Transmit(transmit) => self.carry(&transmit),
                 Output::Retransmit(_)
+                | Output::Progress(_)
                 | Output::Isolate(_)
                 | Output::Rejoin(_)
                 | Output::Feedback { .. } => {}

@@ -5,13 +5,14 @@ use std::time::Duration;
 use fanlight_proto::clock::Time;
 
 use super::{CHUNK, LARGE_CHUNK};
-use crate::engine::{FrameTransmit, Route, SPREAD_BATCH, Target};
+use crate::engine::{FrameTransmit, Route, SPREAD_BATCH, Target, window};
 
-/// Datagrams a millisecond to one viewer, at least: a viewer that cannot take 10 Mbit/s misses frames anyway.
+/// Datagrams a millisecond to one viewer that does not say what it reads, at least: one that cannot take 10 Mbit/s misses
+/// frames anyway.
 const SLOWEST: u32 = 8;
 
-/// What the socket of a viewer holds that does not say: the kernel's default.
-const DEFAULT_CAPACITY: u32 = 92;
+/// The same, at most: 1.2 Gbit/s. Of a viewer that does say it, a stall of 28 ms is bridged then.
+const FASTEST: u32 = 125;
 
 /// Milliseconds of stall of a viewer's reader that its socket should bridge.
 const STALL_MS: u32 = 3;
@@ -38,16 +39,28 @@ pub(super) struct PendingTarget {
     pub(super) next: u16,
     /// The datagram after the last.
     pub(super) end: u16,
+    /// One past the last datagram that the viewer is known to have read.
+    read: u16,
     /// The stream's next frame does not wait for this viewer.
     detached: bool,
-    /// Datagrams that leave together.
-    chunk: u16,
-    /// The time from one such chunk to the next.
-    gap: Duration,
+    pace: Pace,
     /// Since when its dedicated socket has taken nothing.
     pub(super) blocked: Option<Time>,
     /// When to try that socket again.
     pub(super) retry: Time,
+}
+
+/// How fast a frame leaves for one viewer.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// So many datagrams may be on their way beyond those that the viewer is known to have read, and leave as fast as they can.
+    window: u16,
+    /// Datagrams that leave together within the window.
+    train: u16,
+    /// Datagrams that leave together beyond it.
+    chunk: u16,
+    /// The time from one such chunk to the next, from the beginning of the frame on.
+    gap: Duration,
 }
 
 impl PendingTarget {
@@ -55,13 +68,30 @@ impl PendingTarget {
         self.next >= self.end
     }
 
-    /// The next datagram, and the one behind those that leave together with it.
-    pub(super) fn chunk(&self) -> (u16, u16) {
-        (
-            self.next,
-            self.end
-                .min(self.next + self.chunk - self.next % self.chunk),
-        )
+    /// One past the last datagram that the window has room for.
+    fn window_end(&self) -> u16 {
+        self.read.saturating_add(self.pace.window).min(self.end)
+    }
+
+    /// Whether the datagram `next` may leave at once.
+    pub(super) fn has_room(&self, next: u16) -> bool {
+        next < self.window_end()
+    }
+
+    /// The datagram behind those that leave together with `next`.
+    pub(super) fn chunk_end(&self, next: u16) -> u16 {
+        let (size, end) = if self.has_room(next) {
+            (self.pace.train, self.window_end())
+        } else {
+            (self.pace.chunk, self.end)
+        };
+
+        end.min(next + size - next % size)
+    }
+
+    /// The viewer says that it has read all before `reach`.
+    pub(super) fn on_read(&mut self, reach: u16) {
+        self.read = self.read.max(reach.min(self.next));
     }
 
     /// Whether the viewer does not get the stream's next frame before it has got this one.
@@ -79,13 +109,13 @@ impl TransmitJob {
         open.extend(places.map(|number| {
             let target = &transmit.targets[number];
             let end = transmit.packets.shards() + target.parity.min(transmit.packets.parity());
-            let (chunk, gap) = pace(target, &transmit, end);
+            let pace = Pace::new(target, &transmit, end);
             PendingTarget {
                 target: u32::try_from(number).expect("there are at most 100 000 viewers"),
                 next: 0,
                 end,
-                chunk,
-                gap,
+                read: 0,
+                pace,
                 detached: transmit.catch_up || !target.spread.is_zero(),
                 blocked: None,
                 retry: now,
@@ -123,7 +153,13 @@ impl TransmitJob {
             return Time::from_nanos(u64::MAX);
         }
 
-        let paced = self.started + pending.gap * u32::from(pending.next / pending.chunk);
+        let pace = &pending.pace;
+        let paced = if pending.has_room(pending.next) {
+            self.started
+        } else {
+            self.started + pace.gap * u32::from(pending.next / pace.chunk)
+        };
+
         if pending.blocked.is_some() {
             paced.max(pending.retry)
         } else {
@@ -140,35 +176,36 @@ impl TransmitJob {
     }
 }
 
-/// How many of `datagrams` leave together for a viewer, and the time from one such chunk to the next, so that its
-/// socket does not overflow. What the path holds nobody knows: where it loses, the engine spreads the next frames out.
-fn pace(target: &Target, transmit: &FrameTransmit, datagrams: u16) -> (u16, Duration) {
-    if !target.spread.is_zero() {
-        return (SPREAD_BATCH, target.pause(transmit.packets.shards()));
+impl Pace {
+    /// For a frame of so many `datagrams`, so that the socket of `target` does not overflow. What the path holds nobody knows:
+    /// where it loses, the engine spreads the next frames out.
+    fn new(target: &Target, transmit: &FrameTransmit, datagrams: u16) -> Self {
+        if !target.spread.is_zero() {
+            return Self {
+                window: 0,
+                train: SPREAD_BATCH,
+                chunk: SPREAD_BATCH,
+                gap: target.pause(transmit.packets.shards()),
+            };
+        }
+
+        let window = u16::try_from(window(target.capacity)).unwrap_or(u16::MAX);
+        // Trains of about equal size: a short last one costs as much as any other.
+        let at_once = datagrams.min(window).max(1);
+        let train = at_once.div_ceil(at_once.div_ceil(LARGE_CHUNK));
+
+        let chunk = CHUNK.min(window.max(SPREAD_BATCH));
+        let a_millisecond = (target.capacity / STALL_MS).clamp(SLOWEST, FASTEST);
+        let gap = Duration::from_millis(1) * u32::from(chunk) / a_millisecond;
+        // The longest that the frame is spread over for viewers that others wait for.
+        let spread = transmit.interval / 4 * 3;
+        let chunks = u32::from(datagrams.div_ceil(chunk)).max(1);
+
+        Self {
+            window,
+            train,
+            chunk,
+            gap: gap.min(spread / chunks),
+        }
     }
-
-    let capacity = match target.capacity {
-        0 => DEFAULT_CAPACITY,
-        capacity => capacity,
-    };
-
-    let count = u32::from(datagrams);
-    if count.saturating_mul(2) <= capacity {
-        // Chunks of about equal size: a short last one costs as much as any other.
-        return (
-            datagrams
-                .div_ceil(datagrams.div_ceil(LARGE_CHUNK).max(1))
-                .max(1),
-            Duration::ZERO,
-        );
-    }
-
-    let a_millisecond = (capacity / STALL_MS).max(SLOWEST);
-    let gap = Duration::from_millis(1) * u32::from(CHUNK) / a_millisecond;
-    // The longest that the frame is spread over for viewers that others wait for.
-    let spread = transmit.interval / 2;
-    (
-        CHUNK,
-        gap.min(spread / count.div_ceil(u32::from(CHUNK)).max(1)),
-    )
 }

@@ -4,8 +4,8 @@ use fanlight_proto::clock::Time;
 
 use super::job::TransmitJob;
 use super::{
-    BATCHES_PER_CALL, CHUNK, DATAGRAMS_PER_RUN, DEDICATED_TIMEOUT, MAX_FRAME_AGE, NextRun,
-    RETRY_INTERVAL, SHARED_TIMEOUT, SINGLE_COST, Sender,
+    BATCHES_PER_CALL, CHUNK, CHUNKS_WHILE_CUT, DATAGRAMS_PER_RUN, DEDICATED_TIMEOUT, MAX_FRAME_AGE,
+    NextRun, RETRY_INTERVAL, SHARED_TIMEOUT, SINGLE_COST, Sender,
 };
 use crate::udp::wire::{GsoBatch, Refused, Wire};
 
@@ -98,9 +98,11 @@ impl Sender {
         self.gather(round, wire, job);
         let packets = &job.transmit.packets;
         let stride = packets.stride();
+        let reach = self.batches.iter().map(|batch| batch.until).max();
+        let datagrams = packets.up_to(reach.unwrap_or_default());
         let batch = |batch: &PendingBatch| GsoBatch {
             to: job.route(batch.at),
-            bytes: packets.datagrams(batch.next..batch.until),
+            bytes: datagrams.range(batch.next..batch.until),
             segment: (self.segments > 1).then_some(stride),
         };
 
@@ -109,6 +111,7 @@ impl Sender {
         });
 
         let (sent, stopped) = wire.send_many(&batches[..self.batches.len()]);
+        drop(datagrams);
         for batch in &self.batches[..sent] {
             let count = batch.until - batch.next;
             let shards = job.transmit.packets.shards();
@@ -139,30 +142,25 @@ impl Sender {
         }
     }
 
-    /// Collects what can leave by one call, from the current viewer on, and moves on behind it.
+    /// Collects what can leave by one call, from the current viewer on, and moves on behind it. Of few viewers each gets
+    /// several chunks, so that a call is not made for one.
     fn gather(&mut self, round: &Round, wire: &impl Wire, job: &mut TransmitJob) {
         self.batches.clear();
         let local = job.route(job.at).local;
+        let at_once = if job.transmit.packets.is_cut() {
+            BATCHES_PER_CALL
+        } else {
+            CHUNKS_WHILE_CUT
+        };
+        let chunks = (BATCHES_PER_CALL / job.open.len()).clamp(1, at_once);
 
         while job.at < job.open.len() {
             let route = job.route(job.at);
             let fits = route.local == local && !wire.has_dedicated_socket(route.remote);
 
             if fits && job.due(job.at) <= round.now {
-                let (mut next, until) = job.open[job.at].chunk();
-                while next < until {
-                    if self.batches.len() == BATCHES_PER_CALL {
-                        return;
-                    }
-
-                    let end = until.min(next + self.segments);
-                    self.batches.push(PendingBatch {
-                        at: job.at,
-                        next,
-                        until: end,
-                    });
-
-                    next = end;
+                if !self.gather_target(job, chunks) {
+                    return;
                 }
             } else if !fits && !self.batches.is_empty() {
                 return;
@@ -172,17 +170,47 @@ impl Sender {
         }
     }
 
+    /// Collects so many chunks of the current viewer, as far as they may leave now; false when the call is full.
+    fn gather_target(&mut self, job: &TransmitJob, chunks: usize) -> bool {
+        let pending = &job.open[job.at];
+        let mut next = pending.next;
+
+        for chunk in 0..chunks {
+            if chunk > 0 && !pending.has_room(next) {
+                break;
+            }
+
+            let until = pending.chunk_end(next);
+            while next < until {
+                if self.batches.len() == BATCHES_PER_CALL {
+                    return false;
+                }
+
+                let end = until.min(next + self.segments);
+                self.batches.push(PendingBatch {
+                    at: job.at,
+                    next,
+                    until: end,
+                });
+
+                next = end;
+            }
+        }
+
+        true
+    }
+
     /// Sends the next chunk of the current viewer alone.
     fn send_chunk(&mut self, round: &mut Round, wire: &impl Wire, job: &mut TransmitJob) {
         let route = job.route(job.at);
         let shards = job.transmit.packets.shards();
         let stride = job.transmit.packets.stride();
-        let (next, until) = job.open[job.at].chunk();
-        let until = until.min(next + CHUNK);
+        let next = job.open[job.at].next;
+        let until = job.open[job.at].chunk_end(next).min(next + CHUNK);
         let (sent, stopped) = self.chunk(
             wire,
             route,
-            job.transmit.packets.datagrams(next..until),
+            &job.transmit.packets.datagrams(next..until),
             stride,
         );
 

@@ -102,3 +102,25 @@ fn frames_missed_without_a_relay_are_counted_as_missed_while_away() {
     assert!((30..50).contains(&losses.away), "{losses:?}");
     assert_eq!(losses.total(), losses.away, "{losses:?}");
 }
+
+#[test]
+fn a_relay_hears_how_far_a_frame_is_read_that_the_socket_does_not_hold() {
+    let mut world = World::new(1);
+    world.relay().progress_every = 100;
+    world.frame_bytes = 400_000;
+    world.run_until(ms(1000));
+
+    let told = std::mem::take(&mut world.relay().progress);
+    let frames = world.frames.len();
+    assert!(frames > 20, "{frames}");
+    let reaches: Vec<_> = told.iter().map(|progress| progress.reach).collect();
+    assert_eq!(reaches[..6], [100, 200, 300, 100, 200, 300]);
+    assert!(told.is_sorted_by_key(|progress| (progress.sequence, progress.reach)));
+
+    // One that it holds is told of to nobody.
+    world.frame_bytes = 200_000;
+    world.run_until(ms(1100));
+    world.relay().progress.clear();
+    world.run_until(ms(2000));
+    assert_eq!(world.relay().progress, []);
+}
