@@ -1,5 +1,4 @@
-//! The sockets and the clock around an [`Engine`]: an event loop that waits for datagrams, connections, deadlines and the
-//! shutdown.
+//! The sockets and the clock around an [`Engine`]: an event loop that waits for datagrams, connections, deadlines, shutdown.
 //!
 //! The viewer runs it on its socket thread, the canary on another; the load tester runs many on one.
 
@@ -44,8 +43,7 @@ pub trait Sink {
 /// How to reach the relays.
 #[derive(Clone, Debug)]
 pub struct Route {
-    /// host:port of each, `auto` for what is found, or ws://host:port for a connection; the paths of the engine in their
-    /// order.
+    /// host:port of each, `auto` for what is found, or ws://host:port for a connection; in the order of the engine's paths.
     pub relays: Vec<String>,
     /// What is found.
     pub found: FoundRelays,
@@ -321,7 +319,6 @@ impl Driver<'_> {
                             .note(now, Direction::In, socket.address(), datagram);
                         self.engine.on_datagram(now, at, datagram);
                     }
-
                     // A frame that is whole, or the relay that waits to send on, does not wait until all is read.
                     if self.engine.has_output() {
                         return;
@@ -477,9 +474,8 @@ fn counts(now: Time, engine: &Engine) -> Vec<u64> {
     let summary = engine.summary(now);
     let losses = summary.losses;
     let counts = summary.counts;
-    let on_the_way = losses.link + losses.incomplete;
     vec![
-        on_the_way,
+        losses.link + losses.incomplete,
         counts.whole,
         losses.total(),
         counts.repairs_asked,
