@@ -2,6 +2,9 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -235,12 +238,31 @@ fn header(number: u64) -> FrameHeader {
     }
 }
 
+/// Publishes until it is dropped: what else would go on beside all tests that follow.
+struct Publishing {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Publishing {
+    fn drop(&mut self) {
+        self.stop.store(true, Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // A panic of that thread is on stderr.
+            let _ = thread.join();
+        }
+    }
+}
+
 /// Publishes on a thread of its own what `next` makes of the numbers from 0 on, until it makes nothing.
+#[must_use]
 fn publish(
     endpoint: String,
     mut next: impl FnMut(u64) -> Option<Vec<ZmqMessage>> + Send + 'static,
-) {
-    std::thread::spawn(move || {
+) -> Publishing {
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    let thread = std::thread::spawn(move || {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -254,6 +276,10 @@ fn publish(
 
                 for number in 0.. {
                     ticks.tick().await;
+                    if stopped.load(Relaxed) {
+                        return;
+                    }
+
                     let Some(messages) = next(number) else { return };
                     for message in messages {
                         // An error is a subscriber that left.
@@ -262,6 +288,11 @@ fn publish(
                 }
             });
     });
+
+    Publishing {
+        stop,
+        thread: Some(thread),
+    }
 }
 
 /// What the relay has to refuse without hanging up.
@@ -311,7 +342,7 @@ fn malformed_frames_are_refused_and_counted_and_good_ones_between_them_are_shown
     let env = TestEnv::new();
     let endpoint = format!("tcp://{}", env.source_address(1));
     let mut random = Random::new(seed(2));
-    publish(endpoint.clone(), move |number| {
+    let _publishing = publish(endpoint.clone(), move |number| {
         let good = message(header(number), &jpeg::numbered(number, 320, 240));
         Some(vec![malformed(number, &mut random), good])
     });
@@ -375,7 +406,7 @@ fn a_source_that_comes_and_goes_with_a_bad_frame_each_time_fills_no_log() {
 fn a_source_that_changes_its_mind_a_thousand_times_a_second_floods_neither_viewers_nor_logs() {
     let env = TestEnv::new();
     let endpoint = format!("tcp://{}", env.source_address(1));
-    publish(endpoint.clone(), move |tick| {
+    let _publishing = publish(endpoint.clone(), move |tick| {
         let mind = |n: u64| FrameHeader {
             state: [State::Stalled, State::Unplugged, State::Failed][n as usize % 3] as i32,
             reason: format!("reason {n}"),
@@ -419,19 +450,13 @@ fn a_source_that_changes_its_mind_a_thousand_times_a_second_floods_neither_viewe
 fn messages_of_too_many_bytes_or_parts_cost_their_sender_the_connection_and_nobody_else_anything() {
     let env = TestEnv::new();
     let endpoint = format!("tcp://{}", env.source_address(1));
-    publish(endpoint.clone(), move |number| {
-        let body = FrameBuffer::copy_of(&vec![0xff; 2 * MAX_FRAME_BYTES]).finish(header(number));
-        let parts = vec![Bytes::from_static(b"bad/"); 1000];
-        let large = if number % 2 == 0 {
-            two_parts(b"bad/", body)
-        } else {
-            ZmqMessage::try_from(parts).unwrap()
-        };
-
-        Some(if number.is_multiple_of(10) {
-            vec![large]
-        } else {
-            Vec::new()
+    let body = FrameBuffer::copy_of(&vec![0xff; 2 * MAX_FRAME_BYTES]).finish(header(0));
+    let parts = vec![Bytes::from_static(b"bad/"); 1000];
+    let _publishing = publish(endpoint.clone(), move |number| {
+        Some(match number % 20 {
+            0 => vec![two_parts(b"bad/", body.clone())],
+            10 => vec![ZmqMessage::try_from(parts.clone()).unwrap()],
+            _ => Vec::new(),
         })
     });
 
@@ -449,7 +474,7 @@ fn a_jpeg_that_claims_to_be_huge_or_is_damaged_is_not_shown_and_the_next_good_on
     let env = TestEnv::new();
     let endpoint = format!("tcp://{}", env.source_address(1));
     let mut random = Random::new(seed(3));
-    publish(endpoint.clone(), move |number| {
+    let _publishing = publish(endpoint.clone(), move |number| {
         let picture = jpeg::numbered(number, 320, 240);
         let bytes = match number % 10 {
             1 => jpeg::claiming(&picture, 65_500, 65_500),
