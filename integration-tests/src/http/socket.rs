@@ -4,7 +4,10 @@ use std::io::{self, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use fanlight_daemon::clock;
 use serde_json::{Value, json};
+
+use crate::wait::SOON;
 
 /// Bytes before the picture.
 const HEADER: usize = 56;
@@ -158,7 +161,10 @@ impl Socket {
     /// When they do not come.
     #[track_caller]
     pub fn words(&mut self, kind: &str) -> Value {
+        let deadline = clock::now() + SOON;
         loop {
+            // Pings and other words come all the time.
+            assert!(clock::now() < deadline, "not within {SOON:?}: {kind}");
             match self.hear().expect("the relay goes on") {
                 Said::Words(words) if words["type"] == kind => return words,
                 Said::Close(code) => panic!("closed: {code}"),

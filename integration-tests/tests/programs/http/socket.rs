@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use fanlight_proto::limits::MAX_STREAMS;
 use fanlight_tests::TestEnv;
 use fanlight_tests::http::{Said, Site};
 use fanlight_tests::promise::judge;
@@ -319,11 +320,12 @@ fn messages_that_make_no_sense_are_answered_by_errors_and_do_no_harm() {
     socket.credit(99);
     socket.say(&json!({ "type": "unsubscribe", "id": 99 }));
 
-    for id in 0..64 {
+    let most = u32::try_from(MAX_STREAMS).unwrap();
+    for id in 0..most {
         socket.subscribe(id, "cam", Some(1.0));
     }
 
-    socket.subscribe(64, "cam", None);
+    socket.subscribe(most, "cam", None);
     assert_eq!(socket.words("error")["code"], "too_many");
     socket.subscribe(3, "cam", None);
     until(
