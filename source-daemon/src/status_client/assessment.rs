@@ -77,6 +77,8 @@ pub(super) struct Assessor {
     /// The second of the first report, which began before it.
     began: Option<u64>,
     newest: u64,
+    /// Reports so far.
+    reports: u64,
     restarted: bool,
     left_out: bool,
     screens: BTreeMap<u64, ScreenRecord>,
@@ -86,6 +88,8 @@ pub(super) struct Assessor {
 #[derive(Debug, Default)]
 struct ScreenRecord {
     screen: Screen,
+    /// The number of the last report that has it.
+    reported: u64,
     seconds: BTreeMap<u64, Second>,
     main_age_ms: f64,
     /// Why it was blind, when it was.
@@ -131,6 +135,7 @@ impl Assessor {
             requirements,
             began: None,
             newest: 0,
+            reports: 0,
             restarted: false,
             left_out: false,
             screens: BTreeMap::new(),
@@ -148,6 +153,7 @@ impl Assessor {
 
         let began = *self.began.get_or_insert(report.second);
         self.newest = report.second;
+        self.reports += 1;
         self.left_out |= report.screens_left_out > 0;
 
         for screen in &report.screens {
@@ -170,6 +176,7 @@ impl Assessor {
             }
 
             record.screen = screen.clone();
+            record.reported = self.reports;
         }
     }
 
@@ -186,7 +193,15 @@ impl Assessor {
         self.screens
             .values()
             .filter(was_there)
+            .filter(|record| !self.has_become_part_of_another(record))
             .map(|record| self.verdict(record))
+    }
+
+    /// Whether it was a row of its own only until the source knew of which screen: a viewer comes before its canary does, which tells.
+    fn has_become_part_of_another(&self, record: &ScreenRecord) -> bool {
+        let has_answered = record.seconds.values().any(|second| second.answers > 0);
+        let is_listed = record.screen.left_s.is_some() || record.reported == self.reports;
+        !(is_listed || has_answered || self.left_out)
     }
 
     fn verdict(&self, record: &ScreenRecord) -> Verdict {

@@ -246,3 +246,20 @@ fn a_source_that_was_started_again_is_not_right() {
         assessment.summary
     );
 }
+
+#[test]
+fn a_row_that_has_become_part_of_another_screen_is_no_screen_of_its_own() {
+    let mut assessor = Assessor::new(DEMANDS);
+    let silent = Second {
+        answers: 0,
+        found: 0,
+        ..second(11)
+    };
+    assessor.on_report(&report(10, vec![screen(1, vec![second(10)])]));
+    let both = vec![screen(1, vec![second(11)]), screen(2, vec![silent])];
+    assessor.on_report(&report(11, both));
+    assessor.on_report(&report(12, vec![screen(1, vec![second(12)])]));
+
+    let assessment = assess(assessor.requirements, std::slice::from_ref(&assessor));
+    assert_eq!(assessment.screens.len(), 1, "{assessment:?}");
+}
