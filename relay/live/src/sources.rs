@@ -107,6 +107,10 @@ impl Sources {
     /// Notes why nothing is heard of source `origin`; none: it is heard.
     pub fn set_problem(&self, origin: usize, problem: Option<Problem>) {
         if let Some(source) = self.0.lock().get_mut(origin) {
+            // One that is away brings nothing.
+            if problem.is_some() {
+                source.spare.clear();
+            }
             source.problem = problem;
         }
     }
