@@ -177,9 +177,10 @@ impl<'a> Entrance<'a> {
 
     /// What `status` says of the source, or of the first of its screens that is blind.
     fn source_says(&self) -> String {
-        let asked = self.env.program("source").flags("status --json");
-        let (_, program) = asked.flag("at", &self.endpoint).run();
+        // A source that has just been started may not listen yet.
         let report: Value = until("an answer of status", SOON, || {
+            let asked = self.env.program("source").flags("status --json");
+            let (_, program) = asked.flag("at", &self.endpoint).run();
             let lines = program.log().matching(0, "");
             let out = lines.iter().filter(|line| line.from == "out");
             let out: String = out.map(|line| line.text.as_str()).collect();
