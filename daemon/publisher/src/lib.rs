@@ -31,6 +31,7 @@ use bytes::Bytes;
 use fanlight_daemon::clock;
 use fanlight_daemon::rate_limit::LogLimiter;
 use fanlight_daemon::stream_socket::StreamSocket;
+use fanlight_proto::message::State;
 use fanlight_proto::zmtp::AcceptedSecurity;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
@@ -177,9 +178,11 @@ impl Publisher {
         self.hand_out(Content::Frame, &Message { topic, body });
     }
 
-    /// Does the same with what is published between frames. Who subscribes gets it behind the frame.
-    pub fn publish_heartbeat(&self, topic: Bytes, body: Bytes) {
-        self.hand_out(Content::Heartbeat, &Message { topic, body });
+    /// Does the same with what is published between frames and tells this state. Who subscribes gets it behind the frame, and
+    /// alone when the stream is not live: then the frame is of the past.
+    pub fn publish_heartbeat(&self, topic: Bytes, body: Bytes, state: State) {
+        let is_live = state == State::Live;
+        self.hand_out(Content::Heartbeat { is_live }, &Message { topic, body });
     }
 
     fn hand_out(&self, content: Content, message: &Message) {

@@ -16,7 +16,10 @@ const LIFETIME: Duration = HEARTBEAT_INTERVAL.saturating_mul(2);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Content {
     Frame,
-    Heartbeat,
+    Heartbeat {
+        /// Whether the frame before it still tells how the stream is.
+        is_live: bool,
+    },
 }
 
 /// The newest frame of each topic of the present, and the heartbeat that came after it. Bodies are shared.
@@ -51,14 +54,18 @@ impl Newest {
         });
 
         let topic = &mut self.topics[at];
-        let place = match content {
+        let replaced = match content {
             Content::Frame => {
                 topic.heartbeat = None;
-                &mut topic.frame
+                topic.frame.replace((now, message))
             }
-            Content::Heartbeat => &mut topic.heartbeat,
+            Content::Heartbeat { is_live } => {
+                topic.heartbeat = Some((now, message));
+                topic.frame.take_if(|_| !is_live)
+            }
         };
-        place.replace((now, message)).map(|(_, replaced)| replaced)
+
+        replaced.map(|(_, replaced)| replaced)
     }
 
     /// Gives up what is not of the present any more.
@@ -89,6 +96,8 @@ fn is_of_the_present(at: Time, now: Time) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const LIVE: Content = Content::Heartbeat { is_live: true };
 
     fn message(topic: &'static str, body: &'static str) -> Message {
         Message {
@@ -124,17 +133,23 @@ mod tests {
         let mut newest = Newest::default();
         let start = Time::default() + Duration::from_secs(1);
         newest.put(start, Content::Frame, message("a/", "1"));
-        newest.put(start, Content::Heartbeat, message("a/", "live"));
+        newest.put(start, LIVE, message("a/", "live"));
         assert_eq!(under(&newest, "a/", start), ["1", "live"]);
 
         newest.put(start, Content::Frame, message("a/", "2"));
         assert_eq!(under(&newest, "a/", start), ["2"]);
 
-        newest.put(
-            start + LIFETIME / 2,
-            Content::Heartbeat,
-            message("a/", "lost"),
-        );
-        assert_eq!(under(&newest, "a/", start + LIFETIME), ["lost"]);
+        newest.put(start + LIFETIME / 2, LIVE, message("a/", "live"));
+        assert_eq!(under(&newest, "a/", start + LIFETIME), ["live"]);
+    }
+
+    #[test]
+    fn a_frame_of_a_stream_that_is_not_live_any_more_is_given_to_nobody() {
+        let mut newest = Newest::default();
+        let start = Time::default() + Duration::from_secs(1);
+        let unplugged = Content::Heartbeat { is_live: false };
+        newest.put(start, Content::Frame, message("a/", "1"));
+        newest.put(start, unplugged, message("a/", "unplugged"));
+        assert_eq!(under(&newest, "a/", start), ["unplugged"]);
     }
 }

@@ -162,7 +162,8 @@ impl Downstream for Frames {
         if frame.is_picture() {
             self.publisher.publish(topic, body);
         } else {
-            self.publisher.publish_heartbeat(topic, body);
+            let state = frame.header.state();
+            self.publisher.publish_heartbeat(topic, body, state);
         }
     }
 

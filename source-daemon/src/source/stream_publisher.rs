@@ -171,7 +171,8 @@ impl StreamPublisher {
             ..self.header(self.newest.load(Relaxed), status.state, now)
         };
         let body = FrameBuffer::with_capacity(0).finish(header);
-        self.publisher.publish_heartbeat(self.topic.clone(), body);
+        self.publisher
+            .publish_heartbeat(self.topic.clone(), body, status.state);
         self.note_published(now);
     }
 
