@@ -32,8 +32,14 @@ impl Verdict {
     /// Whether it is flat.
     #[must_use]
     pub fn is_flat(&self) -> bool {
+        self.is_flat_within(MOST_GROWTH)
+    }
+
+    /// Whether it is, where its memory may grow by so many bytes.
+    #[must_use]
+    pub fn is_flat_within(&self, most_growth: f64) -> bool {
         let is_back = |[before, after]: [f64; 2]| after <= before + MOST_MORE;
-        self.growth <= MOST_GROWTH && is_back(self.descriptors) && is_back(self.threads)
+        self.growth <= most_growth && is_back(self.descriptors) && is_back(self.threads)
     }
 }
 

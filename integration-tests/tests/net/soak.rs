@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use fanlight_tests::promise::judge;
-use fanlight_tests::soak::{MOST_GROWTH, run, verdicts};
+use fanlight_tests::soak::{run, verdicts};
 use fanlight_tests::usage::MIB;
 
 /// Long enough for twelve restarts of the source, and thousands of datagrams between two of them.
 const LENGTH: Duration = Duration::from_secs(120);
+
+/// Less than one decoded picture. In so short a time what an allocator keeps of pictures whose sizes change differs by more than
+/// 1 MiB from one run to the next, which is the bound of an hour (`./dev soak`).
+const MOST_GROWTH: f64 = (2 * MIB) as f64;
 
 #[test]
 #[ignore = "./dev promises"]
@@ -30,7 +34,7 @@ fn memory_descriptors_and_threads_are_flat_in_a_soak_of_two_minutes() {
                     both(verdict.threads)
                 ),
                 "",
-                verdict.is_flat(),
+                verdict.is_flat_within(MOST_GROWTH),
             );
         }
     });
