@@ -607,15 +607,18 @@ async fn wake_up(measurement: &mut Measurement) {
     }
 
     let start = Instant::now();
+    let asked = clock::now().as_nanos();
     rig.socket.subscribe("cam/").await.unwrap();
     rig.socket.connect(&endpoint).await.unwrap();
     let mut reasons = Vec::new();
     let picture = loop {
         let frame = rig.next().await;
-        if !frame.jpeg.is_empty() {
+        if frame.jpeg.is_empty() {
+            reasons.push(frame.header.reason);
+        } else if frame.header.captured_ns >= asked {
+            // Before it there may be the last one from before the camera was closed.
             break frame;
         }
-        reasons.push(frame.header.reason);
     };
 
     measurement.at_most(
