@@ -43,7 +43,7 @@ pub(super) struct PendingTarget {
     read: u16,
     /// The stream's next frame does not wait for this viewer.
     detached: bool,
-    pace: Pace,
+    pace: Pacing,
     /// Since when its dedicated socket has taken nothing.
     pub(super) blocked: Option<Time>,
     /// When to try that socket again.
@@ -52,7 +52,7 @@ pub(super) struct PendingTarget {
 
 /// How fast a frame leaves for one viewer.
 #[derive(Clone, Copy, Debug)]
-struct Pace {
+struct Pacing {
     /// So many datagrams may be on their way beyond those that the viewer is known to have read, and leave as fast as they can.
     window: u16,
     /// Datagrams that leave together within the window.
@@ -109,7 +109,7 @@ impl TransmitJob {
         open.extend(places.map(|number| {
             let target = &transmit.targets[number];
             let end = transmit.packets.shards() + target.parity.min(transmit.packets.parity());
-            let pace = Pace::new(target, &transmit, end);
+            let pace = Pacing::new(target, &transmit, end);
             PendingTarget {
                 target: u32::try_from(number).expect("there are at most 100 000 viewers"),
                 next: 0,
@@ -176,7 +176,7 @@ impl TransmitJob {
     }
 }
 
-impl Pace {
+impl Pacing {
     /// For a frame of so many `datagrams`, so that the socket of `target` does not overflow. What the path holds nobody knows:
     /// where it loses, the engine spreads the next frames out.
     fn new(target: &Target, transmit: &FrameTransmit, datagrams: u16) -> Self {
