@@ -59,8 +59,8 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 /// Sizes of frames, in bytes: around the 256 datagrams where a pause once began, and up to what is taken by default.
 const SIZES: &str = "100000,290000,330000,909000,3100000,16000000";
 
-/// Frames of each size.
-const SIZED_FRAMES: usize = 60;
+/// Frames of each size: more than twice those of the two seconds in which a relay still sends a new viewer little.
+const SIZED_FRAMES: usize = 150;
 
 /// Bytes a second at most, for large frames come less often.
 const BYTES_PER_SECOND: usize = 100_000_000;
