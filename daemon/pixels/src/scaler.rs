@@ -49,14 +49,7 @@ impl Scaler {
     /// # Panics
     /// When a plane has not as many bytes as its size says.
     pub fn grey(&mut self, from: &[u8], from_size: Size, to: &mut [u8], to_size: Size) {
-        self.smooth::<1>(
-            from,
-            from_size,
-            Part::whole(from_size),
-            to,
-            to_size,
-            Place::whole(to_size),
-        );
+        self.whole::<1>(from, from_size, to, to_size);
     }
 
     /// Scales a picture of three bytes a pixel to another.
@@ -64,14 +57,7 @@ impl Scaler {
     /// # Panics
     /// When a picture has not as many bytes as its size says.
     pub fn rgb(&mut self, from: &[u8], from_size: Size, to: &mut [u8], to_size: Size) {
-        self.smooth::<3>(
-            from,
-            from_size,
-            Part::whole(from_size),
-            to,
-            to_size,
-            Place::whole(to_size),
-        );
+        self.whole::<3>(from, from_size, to, to_size);
     }
 
     /// Scales a part of a picture of four bytes a pixel, of which each is scaled by itself, to a place in another.
@@ -97,6 +83,19 @@ impl Scaler {
         } else {
             self.smooth::<4>(from, from_size, part, to, to_size, place);
         }
+    }
+
+    /// Scales a whole picture to a whole picture.
+    fn whole<const CHANNELS: usize>(
+        &mut self,
+        from: &[u8],
+        from_size: Size,
+        to: &mut [u8],
+        to_size: Size,
+    ) {
+        let part = Part::whole(from_size);
+        let place = Place::whole(to_size);
+        self.smooth::<CHANNELS>(from, from_size, part, to, to_size, place);
     }
 
     /// Scales pixels of `CHANNELS` bytes, smoothed where they become fewer.
