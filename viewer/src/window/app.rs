@@ -18,7 +18,7 @@ use super::screen::Screen;
 use super::tile::Tile;
 use super::tiles::Tiles;
 use super::{Handler, Options, Tiling, WindowError, snapshot};
-use crate::canvas::{Canvas, Painter};
+use crate::canvas::{Area, Canvas, Painter};
 use crate::card;
 use crate::cover::{Announcement, Cover};
 use crate::overlay::{self, Panel};
@@ -132,7 +132,7 @@ impl<'a> App<'a> {
             self.tiles.refresh(&self.cover, !self.panels.is_empty());
             self.set_title(&screen);
         }
-        let drawn = screen.draw(|canvas, age| self.paint(canvas, age));
+        let drawn = screen.draw(clock::now(), |canvas, age| self.paint(canvas, age));
         self.screen = Some(screen);
 
         if drawn? {
@@ -166,8 +166,8 @@ impl<'a> App<'a> {
         }
     }
 
-    /// Draws all that has changed on a canvas with the pixels of `age` drawings ago.
-    fn paint(&mut self, canvas: &mut Canvas<'_>, age: u8) {
+    /// Draws all that has changed on a canvas with the pixels of `age` drawings ago. Returns where that is; none when anywhere.
+    fn paint(&mut self, canvas: &mut Canvas<'_>, age: u8) -> Option<Vec<Area>> {
         let announcement = self.announcement();
         // Its ground would become darker with each drawing.
         let age = if announcement.is_some() { 0 } else { age };
@@ -181,8 +181,9 @@ impl<'a> App<'a> {
             ..
         } = self;
 
-        if let Some(card) = &cover.card {
+        let changed = if let Some(card) = &cover.card {
             card::draw(canvas, &mut painter.font, card, tiles.get(0).readings());
+            None
         } else {
             tiles.paint(canvas, age, |canvas, at, tile| {
                 let note = note.as_ref().filter(|(tile, ..)| *tile == at);
@@ -191,8 +192,8 @@ impl<'a> App<'a> {
                 let font = &mut painter.font;
                 let panels = overlay::over(panels, tile.shown().is_none());
                 overlay::draw(canvas, font, &panels, tile.readings(), &words, &taken);
-            });
-        }
+            })
+        };
 
         let font = &mut painter.font;
         match announcement {
@@ -203,6 +204,8 @@ impl<'a> App<'a> {
             Some(Announcement::Text(text)) => overlay::banner(canvas, font, &text),
             None => {}
         }
+
+        changed
     }
 
     /// What a person or a relay wants to be told in large letters.

@@ -2,8 +2,10 @@
 
 use std::num::NonZeroU32;
 use std::rc::Rc;
+use std::time::Duration;
 
-use softbuffer::{Context, Surface};
+use fanlight_proto::clock::Time;
+use softbuffer::{Context, Rect, Surface};
 use winit::dpi::{PhysicalPosition, PhysicalSize};
 use winit::event_loop::{ActiveEventLoop, OwnedDisplayHandle};
 use winit::monitor::MonitorHandle;
@@ -15,7 +17,7 @@ use super::awake::Awake;
 use super::monitor::{self, Monitor};
 use super::x11::XServer;
 use super::{Options, WindowError, WindowPlace};
-use crate::canvas::Canvas;
+use crate::canvas::{Area, Canvas};
 
 /// What desktops file the window under: WM_CLASS on X11, the application id on Wayland.
 const APPLICATION: &str = "fanlight-viewer";
@@ -26,6 +28,10 @@ const WINDOWED: PhysicalSize<u32> = PhysicalSize::new(1280, 720);
 /// How often a window is sent to the monitor that it shall fill, before another change of monitors: a window manager may have
 /// its reasons.
 const MAX_SENDINGS: u32 = 5;
+
+/// As often the whole window is handed over, though only parts of it have changed: on X11 what lay under another window comes back
+/// no other way.
+const WHOLE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Where a window lies on the desktop, in pixels.
 #[derive(Clone, Copy, PartialEq)]
@@ -38,6 +44,8 @@ pub(super) struct Screen {
     awake: Option<Awake>,
     window: Rc<Window>,
     surface: Surface<OwnedDisplayHandle, Rc<Window>>,
+    /// When all of it was last handed over.
+    whole_at: Time,
     /// None on Wayland.
     x11: Option<Rc<XServer>>,
     /// The name of the monitor asked for; none leaves it to the desktop.
@@ -85,6 +93,7 @@ impl Screen {
                 .ok(),
             window,
             surface,
+            whole_at: Time::default(),
             x11,
             monitor: name,
             monitors: Vec::new(),
@@ -243,10 +252,12 @@ impl Screen {
     }
 
     /// Lets `paint` draw and hands the pixels to the display server. `paint` is told of how many drawings ago the pixels
-    /// are that it finds; 0 when it finds none that were shown. Returns false if the window has no pixels.
+    /// are that it finds, 0 when it finds none that were shown, and returns where they differ from the last drawing, none when
+    /// anywhere. Returns false if the window has no pixels.
     pub(super) fn draw(
         &mut self,
-        paint: impl FnOnce(&mut Canvas<'_>, u8),
+        now: Time,
+        paint: impl FnOnce(&mut Canvas<'_>, u8) -> Option<Vec<Area>>,
     ) -> Result<bool, WindowError> {
         let (width, height) = self.size();
         let (Some(columns), Some(rows)) = (NonZeroU32::new(width), NonZeroU32::new(height)) else {
@@ -257,10 +268,21 @@ impl Screen {
         let mut buffer = self.surface.buffer_mut()?;
         let age = buffer.age();
         let mut canvas = Canvas::new(&mut buffer, width as usize, height as usize);
-        paint(&mut canvas, age);
+        let changed = paint(&mut canvas, age);
 
         self.window.pre_present_notify();
-        buffer.present()?;
+        let is_due = now >= self.whole_at + WHOLE_INTERVAL;
+        // Who asks for a drawing and finds nothing new may be the display server.
+        match changed.filter(|areas| !areas.is_empty() && !is_due) {
+            Some(areas) => {
+                let rects: Vec<Rect> = areas.iter().filter_map(rect).collect();
+                buffer.present_with_damage(&rects)?;
+            }
+            None => {
+                self.whole_at = now;
+                buffer.present()?;
+            }
+        }
         Ok(true)
     }
 }
@@ -272,6 +294,17 @@ impl From<&Monitor> for Geometry {
             size: PhysicalSize::new(monitor.width, monitor.height),
         }
     }
+}
+
+/// None of an area without pixels.
+fn rect(area: &Area) -> Option<Rect> {
+    let length = |pixels: usize| u32::try_from(pixels).ok();
+    Some(Rect {
+        x: length(area.x)?,
+        y: length(area.y)?,
+        width: NonZeroU32::new(length(area.width)?)?,
+        height: NonZeroU32::new(length(area.height)?)?,
+    })
 }
 
 /// The monitor that is asked for, if one is.

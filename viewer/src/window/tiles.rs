@@ -134,13 +134,13 @@ impl Tiles {
     }
 
     /// Has `paint` draw each tile that is seen and has changed, on a canvas with the pixels of `age` drawings ago; 0: it has
-    /// none that were shown, and all are drawn.
+    /// none that were shown, and all are drawn. Returns where the screen changes by that; none when anywhere.
     pub(super) fn paint(
         &self,
         canvas: &mut Canvas<'_>,
         age: u8,
         mut paint: impl FnMut(&mut Canvas<'_>, usize, &Tile),
-    ) {
+    ) -> Option<Vec<Area>> {
         let known = (self.drawings + 1).saturating_sub(age.into());
         if age == 0 || self.laid_out > known {
             canvas.fill(BLACK);
@@ -151,6 +151,14 @@ impl Tiles {
                 paint(&mut canvas.part(tile.area()), at, tile);
             }
         }
+
+        // What is on the screen is the last drawing, whichever this canvas holds.
+        let is_known = age > 0 && self.laid_out <= self.drawings;
+        is_known.then(|| {
+            let seen = self.tiles.iter().filter(|tile| tile.is_visible());
+            let changed = seen.filter(|tile| tile.changed_since(self.drawings));
+            changed.map(Tile::area).collect()
+        })
     }
 }
 
@@ -170,6 +178,13 @@ mod tests {
         drawn
     }
 
+    /// Left edges of what changes on the screen.
+    fn changed(tiles: &Tiles, age: u8) -> Option<Vec<usize>> {
+        let mut pixels = [7; 64 * 36];
+        let changed = tiles.paint(&mut Canvas::new(&mut pixels, 64, 36), age, |_, _, _| {});
+        Some(changed?.iter().map(|area| area.x).collect())
+    }
+
     fn tiles(slots: &[Arc<SceneSlot>]) -> Tiles {
         let mut tiles = Tiles::new(slots, (2, 2), View::default());
         tiles.lay_out((64, 36));
@@ -181,9 +196,11 @@ mod tests {
         let slots = [(); 3].map(|()| Arc::new(SceneSlot::new()));
         let mut tiles = tiles(&slots);
         assert_eq!(drawn(&tiles, 0), [0, 1, 2]);
+        assert_eq!((changed(&tiles, 0), changed(&tiles, 1)), (None, None));
         tiles.on_drawn();
         assert_eq!(drawn(&tiles, 1), [0; 0]);
         assert_eq!(drawn(&tiles, 2), [0, 1, 2]);
+        assert_eq!(changed(&tiles, 1), Some(vec![]));
 
         slots[1].set_readings(crate::readings::Readings {
             caption: "hall".into(),
@@ -193,9 +210,11 @@ mod tests {
         tiles.refresh(&Cover::default(), true);
         assert!(!tiles.is_stale(true));
         assert_eq!(drawn(&tiles, 1), [1]);
+        assert_eq!(changed(&tiles, 1), Some(vec![32]));
         tiles.on_drawn();
         assert_eq!(drawn(&tiles, 1), [0; 0]);
         assert_eq!(drawn(&tiles, 2), [1]);
+        assert_eq!(changed(&tiles, 2), Some(vec![]), "it is on the screen");
         tiles.touch();
         assert_eq!(drawn(&tiles, 1), [0, 1, 2]);
     }
