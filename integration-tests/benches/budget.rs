@@ -5,34 +5,30 @@
 //! window, 30 frames a second of about 100 kB. Between two frames all wait, so that each stage begins with waking up, for the
 //! programs and for what they are compared with. Then the same for the way from publisher to last shard alone, by the size
 //! of the frame: a comment in the JPEG makes it large, so that decoding takes no longer. There the limit is measured twice: with
-//! a receiver that only reads, and with one that checks what it reads and puts it together, as any viewer must.
+//! a receiver that only reads, and with one that checks what it reads and puts it together, as any viewer must. And what the
+//! relay's threads cost for each frame, beside the thread in the middle of the bare loop.
 
-mod flags;
+mod bare_loop;
+mod measure;
 mod raw;
 
 use std::error::Error;
 use std::hint::black_box;
-use std::io::{self, Read as _, Write as _};
-use std::net::UdpSocket;
-use std::os::fd::AsFd as _;
-use std::os::unix::net::UnixStream;
+use std::io;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use bare_loop::{Reading, transit};
 use fanlight_daemon::clock;
 use fanlight_proto::clock::Time;
-use fanlight_proto::datagram::{DATA_BYTES, DATA_HEADER, DataHeader};
-use fanlight_proto::limits::MAX_FRAME_BYTES;
-use fanlight_proto::message::FrameId;
-use fanlight_proto::reassembly::Reassembly;
-use fanlight_proto::shard::packetize;
 use fanlight_tests::TestEnv;
+use fanlight_tests::flags::Flags;
 use fanlight_tests::jpeg::numbered;
 use fanlight_tests::program::Launch;
+use fanlight_tests::usage::threads_cpu;
 use fanlight_tests::wait::{SOON, pause};
-use quinn_udp::UdpSocketState;
-use raw::Table;
+use measure::median;
 use serde_json::Value;
 use turbojpeg::{Decompressor, Image, PixelFormat};
 
@@ -47,17 +43,8 @@ const SIZE: (u32, u32) = (1104, 624);
 /// Frames a second.
 const RATE: usize = 30;
 
-/// Datagrams of the bare loop's trains.
-const TRAIN: usize = 54;
-
-/// Bytes of one read: with UDP GRO a train comes in one piece.
-const READ: usize = 1 << 16;
-
-/// What a viewer asks the kernel to keep.
-const RECEIVE_BUFFER: usize = 4 << 20;
-
 /// Sizes of frames, in bytes: around the 256 datagrams where a pause once began, and up to what is taken by default.
-const SIZES: &str = "100000,290000,330000,909000,3100000,16000000";
+const SIZES: [usize; 6] = [100_000, 290_000, 330_000, 909_000, 3_100_000, 16_000_000];
 
 /// Frames of each size: more than twice those of the two seconds in which a relay still sends a new viewer little.
 const SIZED_FRAMES: usize = 150;
@@ -71,26 +58,16 @@ const MAX_SEGMENT: usize = 65_535;
 /// How often the programs are started together.
 const STARTS: usize = 10;
 
-/// What stands before the shards of the bare loop.
-const HEADER: DataHeader = DataHeader {
-    alias: 1,
-    index: 0,
-    shards: 0,
-    parity: 0,
-    key: None,
-    length: 0,
-    id: FrameId {
-        epoch: 1,
-        number: 1,
-    },
-    received_us: 0,
-    lost_upstream: 0,
-    lost_in_relay: 0,
-    sequence: 1,
-};
+/// How much longer than its frames a viewer runs.
+const MARGIN: Duration = Duration::from_secs(1);
 
-/// Longest that a datagram is waited for.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// What was seen of a source, a relay and a viewer.
+struct Watched {
+    /// The viewer's.
+    report: Value,
+    /// Microseconds of processor time that the relay spent for each frame that was shown, all its threads together.
+    relay_cpu: f64,
+}
 
 /// One stage of a frame's way.
 struct BudgetRow {
@@ -103,20 +80,18 @@ struct BudgetRow {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let flags = flags::read(&["--frames", "--sizes"], &["--quick"])?;
-    let usual = if flags.contains_key("--quick") {
+    let flags = Flags::read(&["--frames", "--sizes"], &[])?;
+    let usual = if flags.is_quick() {
         QUICK_FRAMES
     } else {
         FRAMES
     };
+    let frames = flags.number("--frames", usual)?;
+    let sizes = flags.numbers("--sizes", &SIZES)?;
 
-    let frames = flags
-        .get("--frames")
-        .map_or(Ok(usual), |count| count.parse())?;
     let jpeg = &numbered(0, SIZE.0, SIZE.1);
-    let sizes = flags.get("--sizes").map_or(SIZES, String::as_str);
-    let sizes: Vec<usize> = sizes.split(',').map(str::parse).collect::<Result<_, _>>()?;
-    let report = report(jpeg, frames, RATE)?;
+    let ours = watch(jpeg, frames, RATE)?;
+    let bare = transit(frames, jpeg, frame_time(RATE), Reading::Bare)?;
     let starts = (0..STARTS)
         .map(|_| first_picture(jpeg))
         .collect::<io::Result<_>>()?;
@@ -132,7 +107,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             name: "transit",
             what: "publisher, relay, to the last shard",
             limit_is: "unix socket, sendmmsg of prepared trains, recv; 2 threads woken",
-            limit: transit(frames, jpeg, RATE, Reading::Bare)?.0,
+            limit: bare.time,
         },
         BudgetRow {
             name: "wait",
@@ -154,7 +129,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         },
     ];
 
-    print(&stages, &report, jpeg.len())?;
+    print(&stages, &ours.report, jpeg.len())?;
+    print_relay(ours.relay_cpu, bare.relay_cpu);
     print_start(starts);
     print_sizes(jpeg, &sizes, frames.min(SIZED_FRAMES))
 }
@@ -186,15 +162,17 @@ fn print_sizes(jpeg: &[u8], sizes: &[usize], frames: usize) -> Result<(), Box<dy
     for &bytes in sizes {
         let large = padded(jpeg, bytes);
         let rate = (BYTES_PER_SECOND / bytes).clamp(2, RATE);
-        let report = report(&large, frames, rate)?;
+        let report = watch(&large, frames, rate)?.report;
         let ours = stage_us(&report, "transit")?;
         let lost = &report["frames"]["lost"]["total"];
-        let (limit, _) = transit(frames, &large, rate, Reading::Bare)?;
-        let (same, lost_same) = transit(frames, &large, rate, Reading::Viewer)?;
+        let bare = transit(frames, &large, frame_time(rate), Reading::Bare)?;
+        let same_reader = transit(frames, &large, frame_time(rate), Reading::Viewer)?;
         let ratio = |limit: Option<f64>| limit.map_or(0.0, |limit| ours / limit);
-        let (to_limit, to_same) = (ratio(limit), ratio(same));
-        let limit = limit.unwrap_or_default();
-        let same = same.unwrap_or_default();
+        let to_limit = ratio(bare.time);
+        let to_same = ratio(same_reader.time);
+        let limit = bare.time.unwrap_or_default();
+        let same = same_reader.time.unwrap_or_default();
+        let lost_same = same_reader.lost;
         println!(
             "{bytes:>9} {rate:>5} {ours:>8.0} {limit:>8.0} {to_limit:>6.2} {same:>11.0} {to_same:>6.2}  {lost}, {lost_same}"
         );
@@ -242,26 +220,35 @@ fn first_picture(jpeg: &[u8]) -> io::Result<f64> {
     Ok(micros(shown.at.saturating_since(began)))
 }
 
-/// What a viewer says of so many frames.
-fn report(jpeg: &[u8], frames: usize, rate: usize) -> Result<Value, Box<dyn Error>> {
+/// Lets a viewer show so many frames.
+fn watch(jpeg: &[u8], frames: usize, rate: usize) -> Result<Watched, Box<dyn Error>> {
     let env = TestEnv::new();
     let _source = source(&env, jpeg, rate)?.ready();
-    let _relay = env.relay(0, &[env.ipc("camera")]).ready();
+    let relay = env.relay(0, &[env.ipc("camera")]).ready();
+    let pid = relay.pid().ok_or("the relay has ended")?;
 
     let file = env.path("report.json");
-    let length = frame_time(rate) * u32::try_from(frames)? + PATIENCE;
+    let length = frame_time(rate) * u32::try_from(frames)? + MARGIN;
     let viewer = env
         .program("viewer")
         .flags("--headless --stream camera")
         .flag("relay", env.relay_address(0).to_string())
         .flag("duration", format!("{}ms", length.as_millis()))
         .flag("report", &file);
+    let began = threads_cpu(pid, |_| true);
     let (exit, _viewer) = viewer.run();
+    let spent = threads_cpu(pid, |_| true).saturating_sub(began);
     if exit.code() != Some(0) {
         return Err(format!("the viewer ended with {exit:?}").into());
     }
 
-    Ok(serde_json::from_str(&std::fs::read_to_string(file)?)?)
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(file)?)?;
+    let shown = report["frames"]["shown"].as_f64();
+    let shown = shown.ok_or("the viewer reports no frames")?;
+    Ok(Watched {
+        report,
+        relay_cpu: micros(spent) / shown.max(1.0),
+    })
 }
 
 /// The median of what `work` takes, once a frame time, in microseconds.
@@ -275,102 +262,6 @@ fn spaced(frames: usize, mut work: impl FnMut()) -> Option<f64> {
     }
 
     median(times)
-}
-
-/// What the bare loop's receiver does with a frame.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Reading {
-    /// It reads it.
-    Bare,
-    /// It checks each datagram and puts the frame together, in memory that is there, with a viewer's code.
-    Viewer,
-}
-
-/// From one thread by a unix socket to a second, and from that by UDP to a third, which sleeps until then as the second does.
-/// Gives the median, and how many frames were lost.
-fn transit(
-    frames: usize,
-    jpeg: &[u8],
-    rate: usize,
-    reading: Reading,
-) -> Result<(Option<f64>, usize), Box<dyn Error>> {
-    let (mut publisher, mut relay) = UnixStream::pair()?;
-    let receiver = UdpSocket::bind("127.0.0.1:0")?;
-    UdpSocketState::new((&receiver).into())?;
-    receiver.set_nonblocking(false)?;
-    receiver.set_read_timeout(Some(PATIENCE))?;
-    socket2::SockRef::from(&receiver).set_recv_buffer_size(RECEIVE_BUFFER)?;
-
-    let sender = UdpSocket::bind("127.0.0.1:0")?;
-    let mut datagrams = Vec::new();
-    packetize(HEADER, jpeg, &mut datagrams);
-    let expected = datagrams.len();
-    let targets = [receiver.local_addr()?];
-    let mut frame = jpeg.to_vec();
-
-    let sending = thread::spawn(move || -> io::Result<()> {
-        // Made by the thread that uses it: it is full of pointers.
-        let mut table = Table::new(datagrams, DATA_BYTES, TRAIN, &targets);
-        for _ in 0..frames {
-            relay.read_exact(&mut frame)?;
-            table.send(sender.as_fd())?;
-        }
-        Ok(())
-    });
-
-    let (came, ends) = mpsc::channel();
-    let receiving = thread::spawn(move || {
-        let mut buffer = vec![0; READ];
-        let mut reassembly = (reading == Reading::Viewer).then(|| Reassembly::new(MAX_FRAME_BYTES));
-        for _ in 0..frames {
-            let mut got = 0;
-            // What does not come any more was lost.
-            while got < expected {
-                match receiver.recv(&mut buffer) {
-                    Ok(bytes) => {
-                        got += bytes;
-                        let reassembly = reassembly.iter_mut();
-                        reassembly
-                            .for_each(|reassembly| put_together(reassembly, &buffer[..bytes]));
-                    }
-                    Err(_) => break,
-                }
-            }
-
-            // The next frame has the same number.
-            reassembly.iter_mut().for_each(Reassembly::on_other_stream);
-            // Who waits for it ends only after this thread.
-            let _ = came.send((got == expected).then(clock::now));
-        }
-    });
-
-    let mut times = Vec::with_capacity(frames);
-    for _ in 0..frames {
-        pause(frame_time(rate));
-        let began = clock::now();
-        publisher.write_all(jpeg)?;
-        let ended = ends.recv()?;
-        times.extend(ended.map(|ended| micros(ended.saturating_since(began))));
-    }
-
-    sending.join().expect("the sending thread does not panic")?;
-    receiving
-        .join()
-        .expect("the receiving thread does not panic");
-    let lost = frames - times.len();
-    Ok((median(times), lost))
-}
-
-/// Takes a train as a viewer does.
-fn put_together(reassembly: &mut Reassembly, train: &[u8]) {
-    let now = clock::now();
-    for datagram in train.chunks(DATA_BYTES) {
-        if let Some(Ok(header)) = DataHeader::of_media(datagram)
-            && let Some(whole) = reassembly.on_shard(now, &header, &datagram[DATA_HEADER..])
-        {
-            reassembly.recycle(whole.body);
-        }
-    }
 }
 
 /// To a thread that sleeps until then.
@@ -446,6 +337,11 @@ fn print(stages: &[BudgetRow], report: &Value, bytes: usize) -> Result<(), Box<d
     Ok(())
 }
 
+fn print_relay(ours: f64, bare: f64) {
+    println!("the relay's processor time a frame: {ours:.0} us; of the bare loop: {bare:.0} us");
+    println!(r#"{{"bench":"budget","stage":"relay_cpu","us":{ours:.0},"limit_us":{bare:.0}}}"#);
+}
+
 fn print_start(starts: Vec<f64>) {
     let worst = starts.iter().copied().fold(0.0, f64::max);
     let start = median(starts).unwrap_or_default();
@@ -453,11 +349,6 @@ fn print_start(starts: Vec<f64>) {
         "first picture after three programs are started together: {start:.0} us, at most {worst:.0}"
     );
     println!(r#"{{"bench":"budget","stage":"start","us":{start:.0},"worst_us":{worst:.0}}}"#);
-}
-
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
 }
 
 fn since(time: Time) -> f64 {

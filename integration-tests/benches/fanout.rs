@@ -20,7 +20,6 @@
 mod cell;
 mod engine_harness;
 mod figures;
-mod flags;
 mod measure;
 mod methods;
 mod plot;
@@ -33,6 +32,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 
 use cell::cell;
+use fanlight_tests::flags::Flags;
 use figures::Figure;
 use measure::median;
 use methods::{Method, Outlets};
@@ -90,43 +90,25 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 impl Wish {
     fn read() -> Result<Self, Box<dyn Error>> {
-        let flags = flags::read(
+        let flags = Flags::read(
             &["--rig", "--viewers", "--bytes", "--rounds", "--svg"],
-            &["--quick", "--inside"],
+            &["--inside"],
         )?;
 
-        let quick = flags.contains_key("--quick");
+        let quick = flags.is_quick();
         let rigs = flags
             .get("--rig")
             .map_or(Ok(Rig::ALL.to_vec()), |names| rigs(names))?;
-        let viewers = match flags.get("--viewers") {
-            Some(counts) => counts
-                .split(',')
-                .map(str::parse)
-                .collect::<Result<_, _>>()?,
-            None if quick => vec![1, REFERENCE],
-            None => VIEWERS.to_vec(),
-        };
-
-        let bytes = flags
-            .get("--bytes")
-            .map_or(Ok(vec![sample::PICTURE]), |sizes| {
-                sizes.split(',').map(str::parse).collect()
-            })?;
-
-        let rounds = flags
-            .get("--rounds")
-            .map(|count| count.parse())
-            .transpose()?;
+        let usual: &[usize] = if quick { &[1, REFERENCE] } else { &VIEWERS };
 
         Ok(Self {
             rigs,
-            viewers,
-            bytes,
-            rounds: rounds.unwrap_or(if quick { 1 } else { ROUNDS }),
+            viewers: flags.numbers("--viewers", usual)?,
+            bytes: flags.numbers("--bytes", &[sample::PICTURE])?,
+            rounds: flags.number("--rounds", if quick { 1 } else { ROUNDS })?,
             nanos: if quick { QUICK_NANOS } else { CELL_NANOS },
-            svg: flags.get("--svg").cloned(),
-            inside: flags.contains_key("--inside"),
+            svg: flags.get("--svg").map(str::to_owned),
+            inside: flags.has("--inside"),
         })
     }
 

@@ -7,7 +7,6 @@
 //! is longer than that was waiting for a processor that others had.
 
 mod engine_harness;
-mod flags;
 mod measure;
 mod raw;
 mod sample;
@@ -23,6 +22,7 @@ use engine_harness::{EngineHarness, Service, as_fan};
 use fanlight_daemon::clock;
 use fanlight_proto::limits::MAX_DATAGRAM;
 use fanlight_relay::udp::{Socket, bind};
+use fanlight_tests::flags::Flags;
 use measure::{cpu_nanos, median};
 use raw::Table;
 use sample::PICTURE;
@@ -59,24 +59,14 @@ const SERVICES: [(Service, &str, &str); 2] = [
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let flags = flags::read(&["--viewers", "--frames"], &["--quick"])?;
-    let viewers = match flags.get("--viewers") {
-        Some(counts) => counts
-            .split(',')
-            .map(str::parse)
-            .collect::<Result<_, _>>()?,
-        None => VIEWERS.to_vec(),
-    };
-
-    let usual = if flags.contains_key("--quick") {
+    let flags = Flags::read(&["--viewers", "--frames"], &[])?;
+    let viewers = flags.numbers("--viewers", &VIEWERS)?;
+    let usual = if flags.is_quick() {
         QUICK_FRAMES
     } else {
         FRAMES
     };
-
-    let frames = flags
-        .get("--frames")
-        .map_or(Ok(usual), |count| count.parse())?;
+    let frames = flags.number("--frames", usual)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

@@ -16,7 +16,6 @@
 
 mod bare;
 mod engine_harness;
-mod flags;
 mod measure;
 mod readers;
 mod sample;
@@ -29,6 +28,7 @@ use std::net::SocketAddr;
 use fanlight_proto::datagram::DATA_BYTES;
 use fanlight_proto::limits::SHARD_BYTES;
 use fanlight_relay::udp::{Socket, bind};
+use fanlight_tests::flags::Flags;
 use fanlight_viewer::udp::{self, GroBatches};
 use measure::{cpu_nanos, median};
 use readers::Reader;
@@ -50,13 +50,9 @@ const LARGE_FRAME: usize = 300_000;
 const BUFFERS: [usize; 2] = [212_992 / 2, 4 << 20];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let flags = flags::read(&["--rounds"], &["--quick"])?;
-    let quick = flags.contains_key("--quick");
-    let rounds = flags
-        .get("--rounds")
-        .map(|count| count.parse())
-        .transpose()?;
-
+    let flags = Flags::read(&["--rounds"], &[])?;
+    let quick = flags.is_quick();
+    let rounds = flags.number("--rounds", if quick { 1 } else { ROUNDS })?;
     let nanos = if quick { QUICK_NANOS } else { CELL_NANOS };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -65,11 +61,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let from = bound.local_addr()?;
     let relay = runtime.block_on(async { Socket::new(bound) })?;
     let mut readers = readers::all(&runtime, &relay, from)?;
-    let times = take_turns(
-        &mut readers,
-        rounds.unwrap_or(if quick { 1 } else { ROUNDS }),
-        nanos,
-    );
+    let times = take_turns(&mut readers, rounds, nanos);
 
     let mut lines = print(&readers, &times);
     lines.extend(print_stalls(&runtime)?);

@@ -10,7 +10,6 @@
 //! | `mediamtx` | MediaMTX at the path in `FANLIGHT_MEDIAMTX`; ffmpeg encodes for it, once for all |
 //! | `go2rtc` | go2rtc at the path in `FANLIGHT_GO2RTC`; as `mediamtx` |
 
-mod flags;
 mod whep_servers;
 
 use std::error::Error;
@@ -18,14 +17,15 @@ use std::time::Duration;
 
 use fanlight_daemon::clock;
 use fanlight_tests::TestEnv;
+use fanlight_tests::flags::Flags;
 use fanlight_tests::light_peers::LightPeers;
 use fanlight_tests::wait::pause;
 use serde_json::json;
 
 use whep_servers::Server;
 
-const PEERS: &str = "1,10,20";
-const SECONDS: u64 = 8;
+const PEERS: [usize; 3] = [1, 10, 20];
+const SECONDS: usize = 8;
 
 /// Frames of each client before anything is measured.
 const WARM_UP: u64 = 30;
@@ -39,14 +39,10 @@ struct Row {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let flags = flags::read(&["--peers", "--seconds"], &["--quick"])?;
-    let quick = flags.contains_key("--quick");
-    let peers = flags.get("--peers").map_or(PEERS, String::as_str);
-    let peers: Vec<usize> = peers.split(',').map(str::parse).collect::<Result<_, _>>()?;
-    let seconds = flags.get("--seconds").map(|count| count.parse());
-    let seconds = seconds
-        .transpose()?
-        .unwrap_or(if quick { 1 } else { SECONDS });
+    let flags = Flags::read(&["--peers", "--seconds"], &[])?;
+    let peers = flags.numbers("--peers", &PEERS)?;
+    let usual = if flags.is_quick() { 1 } else { SECONDS };
+    let seconds = flags.number("--seconds", usual)? as u64;
 
     println!("server     peers  encoding   sending      each       fps");
     let env = TestEnv::new();

@@ -21,6 +21,7 @@ pub mod browser;
 pub mod compare;
 pub mod document;
 pub mod fake_source;
+pub mod flags;
 pub mod http;
 pub mod jpeg;
 pub mod lab;

@@ -2,7 +2,8 @@
 //! each gigabit delivered, and the age of a frame when its last byte is there.
 //!
 //! `./dev bench peers` (it installs the others); with words, only the rows that have them all: `./dev bench peers veth 100`;
-//! `./dev bench http` is the relay's HTTP side beside those who speak HTTP.
+//! `./dev bench http` is the relay's HTTP side beside those who speak HTTP, also go2rtc where `FANLIGHT_GO2RTC` is the path of
+//! its program.
 //! Each round measures every peer in turn, and medians of rounds are compared: ratios within one run. Delivered is what
 //! came whole, in bytes of pictures. Receivers have a thread of this process, which is not counted. RTP carries no age.
 
@@ -119,8 +120,12 @@ struct Measured {
 
 /// Prints a rig's rows; gives their JSON lines.
 fn table(rig: &str, kinds: &[Kind], task: &Task<'_>) -> Result<Vec<String>, Failure> {
-    let mut results: Vec<(Kind, Vec<Measured>)> =
-        kinds.iter().map(|kind| (*kind, Vec::new())).collect();
+    let mut results: Vec<(Kind, Vec<Measured>)> = kinds
+        .iter()
+        .copied()
+        .filter(|kind| kind.is_here())
+        .map(|kind| (kind, Vec::new()))
+        .collect();
     for _ in 0..ROUNDS {
         for (kind, rounds) in &mut results {
             rounds.extend(measure(*kind, task)?);

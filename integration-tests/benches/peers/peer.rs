@@ -1,7 +1,7 @@
 //! The senders: Fanlight's own programs, and those they are measured against.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -9,6 +9,8 @@ use std::time::Duration;
 use fanlight_tests::TestEnv;
 use fanlight_tests::program::Program;
 use fanlight_tests::usage::threads_cpu;
+use fanlight_tests::wait::{SOON, until};
+use serde_json::json;
 
 use crate::audience::{Audience, Ears};
 use crate::http::{self, Server};
@@ -20,6 +22,9 @@ const LONGEST: u32 = 30;
 
 /// Datagrams that a peer's socket takes before it waits, in bytes: several frames for all clients.
 const SEND_BUFFER: usize = 4 << 20;
+
+/// What names go2rtc's program.
+const GO2RTC: &str = "FANLIGHT_GO2RTC";
 
 /// The relay's UDP port in a namespace of its own.
 const PORT: u16 = 5004;
@@ -37,6 +42,8 @@ pub(crate) enum Kind {
     Ffmpeg,
     /// uStreamer, MJPEG over HTTP.
     Ustreamer,
+    /// go2rtc at the path in [`GO2RTC`], MJPEG over HTTP, which it takes from the server of this bench.
+    Go2rtc,
     /// The server of this bench, MJPEG over HTTP.
     PlainHttp,
 }
@@ -52,7 +59,17 @@ impl Kind {
     ];
 
     /// Those that speak HTTP.
-    pub(crate) const HTTP: [Self; 3] = [Self::FanlightHttp, Self::Ustreamer, Self::PlainHttp];
+    pub(crate) const HTTP: [Self; 4] = [
+        Self::FanlightHttp,
+        Self::Ustreamer,
+        Self::Go2rtc,
+        Self::PlainHttp,
+    ];
+
+    /// Whether it can be measured here: no Debian has go2rtc.
+    pub(crate) fn is_here(self) -> bool {
+        self != Self::Go2rtc || std::env::var_os(GO2RTC).is_some()
+    }
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -61,6 +78,7 @@ impl Kind {
             Self::GStreamer => "gstreamer",
             Self::Ffmpeg => "ffmpeg",
             Self::Ustreamer => "ustreamer",
+            Self::Go2rtc => "go2rtc",
             Self::PlainHttp => "plain-http",
         }
     }
@@ -84,6 +102,11 @@ pub(crate) enum Sender {
         _stage: TestEnv,
     },
     Foreign(Foreign),
+    /// One that takes the pictures from a server of ours, which is not counted.
+    Fed {
+        process: Foreign,
+        _feed: Server,
+    },
     Plain {
         _server: Server,
     },
@@ -98,6 +121,7 @@ impl Sender {
             Kind::GStreamer => gstreamer(task),
             Kind::Ffmpeg => ffmpeg(task),
             Kind::Ustreamer => ustreamer(task),
+            Kind::Go2rtc => go2rtc(task),
             Kind::PlainHttp => plain(task),
         }
     }
@@ -110,7 +134,9 @@ impl Sender {
                 .filter_map(Program::pid)
                 .map(|pid| threads_cpu(pid, |_| true))
                 .sum(),
-            Self::Foreign(foreign) => threads_cpu(foreign.0.id(), |_| true),
+            Self::Foreign(process) | Self::Fed { process, .. } => {
+                threads_cpu(process.0.id(), |_| true)
+            }
             Self::Plain { .. } => threads_cpu(std::process::id(), |name| name == http::THREAD),
         }
     }
@@ -207,11 +233,7 @@ fn fanlight_http(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
         (answer.status == 200).then_some(())
     };
 
-    fanlight_tests::wait::until(
-        "the first picture has come",
-        fanlight_tests::wait::SOON,
-        has_picture,
-    );
+    until("the first picture has come", SOON, has_picture);
 
     let audience = Audience::http(
         task.place,
@@ -284,12 +306,7 @@ fn ustreamer(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
     let device = task.pictures.folder.join("device");
     std::fs::write(&device, "")?;
     let host = task.place.sender();
-    // It takes no socket of ours: a port that has just been free.
-    let port = task
-        .place
-        .at_sender(|| TcpListener::bind((host, 0))?.local_addr())?
-        .port();
-
+    let port = free_port(task.place)?;
     let device_name = device.display().to_string();
     let rate = task.rate.to_string();
     let port_name = port.to_string();
@@ -318,35 +335,62 @@ fn ustreamer(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
 
     let process = Foreign::start(task.place, &[&words[..], &server[..]].concat(), &variables)?;
     let address = SocketAddr::new(host, port);
-    let place = task.place;
-    let listening = || {
-        place
-            .at_receivers(|| std::net::TcpStream::connect(address))
-            .ok()
-    };
-
-    drop(fanlight_tests::wait::until(
-        "ustreamer listens",
-        fanlight_tests::wait::SOON,
-        listening,
-    ));
-
+    wait_listening(task.place, address);
     Ok((
         Sender::Foreign(process),
         Audience::http(task.place, task.clients, address, "/stream")?,
     ))
 }
 
+fn go2rtc(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
+    let (feed, feed_address) = plain_server(task)?;
+    let address = SocketAddr::new(task.place.sender(), free_port(task.place)?);
+    let config = json!({
+        "api": { "listen": address.to_string() },
+        "rtsp": { "listen": "" },
+        "webrtc": { "listen": "" },
+        "streams": { "camera": format!("http://{feed_address}/") },
+    });
+    let config = config.to_string();
+
+    let program = std::env::var(GO2RTC).map_err(io::Error::other)?;
+    let process = Foreign::start(task.place, &[&program, "-config", &config], &[])?;
+    wait_listening(task.place, address);
+    let path = "/api/stream.mjpeg?src=camera";
+    let audience = Audience::http(task.place, task.clients, address, path)?;
+    let sender = Sender::Fed {
+        process,
+        _feed: feed,
+    };
+    Ok((sender, audience))
+}
+
 fn plain(task: &Task<'_>) -> io::Result<(Sender, Audience)> {
-    let listener = task
-        .place
-        .at_sender(|| TcpListener::bind((task.place.sender(), 0)))?;
-    let address = listener.local_addr()?;
-    let server = Server::start(listener, task.pictures, task.rate)?;
+    let (server, address) = plain_server(task)?;
     Ok((
         Sender::Plain { _server: server },
         Audience::http(task.place, task.clients, address, "/")?,
     ))
+}
+
+fn plain_server(task: &Task<'_>) -> io::Result<(Server, SocketAddr)> {
+    let host = task.place.sender();
+    let listener = task.place.at_sender(|| TcpListener::bind((host, 0)))?;
+    let address = listener.local_addr()?;
+    Ok((Server::start(listener, task.pictures, task.rate)?, address))
+}
+
+/// A port that has just been free, for who takes no socket of ours.
+fn free_port(place: &Place) -> io::Result<u16> {
+    let host = place.sender();
+    let address = place.at_sender(|| TcpListener::bind((host, 0))?.local_addr())?;
+    Ok(address.port())
+}
+
+fn wait_listening(place: &Place, address: SocketAddr) {
+    let what = format!("somebody listens at {address}");
+    let connect = || place.at_receivers(|| TcpStream::connect(address)).ok();
+    drop(until(&what, SOON, connect));
 }
 
 fn address(host: IpAddr, port: u16) -> String {
