@@ -23,7 +23,7 @@ use fanlight_tests::zmtp::{greeting, ready, subscribe};
 
 mod feed;
 mod sample;
-use feed::{Address, Feed, Frames, Rig, body};
+use feed::{Address, Feed, Frames, Rig, message};
 
 /// Interleaved measurements of either side, of which the medians count.
 const ROUNDS: usize = 5;
@@ -348,7 +348,8 @@ impl Raw {
     }
 
     fn measure(self, length: Duration, frame_bytes: usize) -> Taken {
-        let frame = body(1 << 10, frame_bytes).len() as u64 + 18;
+        let parts = message("camera-00", 1 << 10, frame_bytes);
+        let frame: u64 = parts.iter().map(|part| part.len() as u64).sum();
         let count = || self.bytes.load(Ordering::Relaxed);
         let warm = self.threads.len() as u64 * WARM_UP * frame;
         until("the feeds are heard", SOON, || {

@@ -99,7 +99,8 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    /// Publishes the stream `camera` at a socket in `folder` or on a port of its own.
+    /// Publishes a stream of its own at a socket in `folder` or on a port of its own: a relay takes one of several that have the
+    /// same name.
     pub(crate) fn start(
         rig: Rig,
         folder: &Path,
@@ -121,18 +122,19 @@ impl Feed {
             }
         };
 
+        let stream = format!("camera-{number:02}");
         let over = Arc::new(AtomicBool::new(false));
         let end = Arc::clone(&over);
         let thread = thread::Builder::new()
             .name(format!("feed-{number}"))
             .spawn(move || {
-                while let Ok(stream) = listener.accept() {
+                while let Ok(subscriber) = listener.accept() {
                     if end.load(Ordering::Relaxed) {
                         return;
                     }
 
                     // It ends when the subscriber goes.
-                    let _ = publish(stream, frames, &end);
+                    let _ = publish(&stream, frames, subscriber, &end);
                 }
             })?;
 
@@ -153,8 +155,13 @@ impl Drop for Feed {
     }
 }
 
-fn publish(mut stream: Box<dyn Stream>, frames: Frames, over: &AtomicBool) -> io::Result<()> {
-    stream.write_all(&[greeting(), ready("PUB")].concat())?;
+fn publish(
+    stream: &str,
+    frames: Frames,
+    mut subscriber: Box<dyn Stream>,
+    over: &AtomicBool,
+) -> io::Result<()> {
+    subscriber.write_all(&[greeting(), ready("PUB")].concat())?;
     let mut due = clock::now();
 
     for number in 0.. {
@@ -167,24 +174,33 @@ fn publish(mut stream: Box<dyn Stream>, frames: Frames, over: &AtomicBool) -> io
             due = due + interval;
         }
 
-        let body = body(number, frames.bytes);
-        let prefix = [&[1, 7][..], b"camera/", &claim(body.len() as u64)].concat();
+        let [prefix, body] = message(stream, number, frames.bytes);
         // As the source does it: one call for both.
-        let written = stream.write_vectored(&[IoSlice::new(&prefix), IoSlice::new(&body)])?;
-        stream.write_all(&prefix[written.min(prefix.len())..])?;
-        stream.write_all(&body[written.saturating_sub(prefix.len())..])?;
+        let written = subscriber.write_vectored(&[IoSlice::new(&prefix), IoSlice::new(&body)])?;
+        subscriber.write_all(&prefix[written.min(prefix.len())..])?;
+        subscriber.write_all(&body[written.saturating_sub(prefix.len())..])?;
     }
 
     Ok(())
 }
 
-/// An encoded frame of the present.
-pub(crate) fn body(number: u64, bytes: usize) -> Bytes {
+/// An encoded frame of the present, and what stands before it on the wire: its topic and its length.
+pub(crate) fn message(stream: &str, number: u64, bytes: usize) -> [Bytes; 2] {
+    let body = body(stream, number, bytes);
+    let topic = format!("{stream}/");
+    let flags_and_length = [1, topic.len() as u8];
+    let length = claim(body.len() as u64);
+    let prefix = [&flags_and_length, topic.as_bytes(), &length].concat();
+    [prefix.into(), body]
+}
+
+fn body(stream: &str, number: u64, bytes: usize) -> Bytes {
     let mut picture = FrameBuffer::with_capacity(bytes);
     picture.extend_from_slice(&[0xff, 0xd8]);
     picture.resize(bytes - 2);
     picture.extend_from_slice(&[0xff, 0xd9]);
     let mut header = header(number);
+    stream.clone_into(&mut header.stream);
     header.captured_ns = clock::now().as_nanos();
     header.clock_id = clock_id();
     picture.finish(header)
