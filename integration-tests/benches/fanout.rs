@@ -96,9 +96,7 @@ impl Wish {
         )?;
 
         let quick = flags.is_quick();
-        let rigs = flags
-            .get("--rig")
-            .map_or(Ok(Rig::ALL.to_vec()), |names| rigs(names))?;
+        let rigs = flags.get("--rig").map_or(Ok(Rig::ALL.to_vec()), rigs)?;
         let usual: &[usize] = if quick { &[1, REFERENCE] } else { &VIEWERS };
 
         Ok(Self {
