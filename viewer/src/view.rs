@@ -11,6 +11,9 @@ use crate::picture::Picture;
 /// Most that a person can enlarge.
 const MAX_ZOOM: f64 = 32.0;
 
+/// What is enlarged by less is whole: steps that were taken back leave so much by rounding.
+const MIN_ZOOM: f64 = 1.000_001;
+
 /// How a picture's size becomes the screen's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Scaling {
@@ -167,7 +170,8 @@ impl View {
         frame: (usize, usize),
     ) {
         let (before, seen) = self.place(size, frame);
-        self.zoom = (self.zoom * factor).clamp(1.0, MAX_ZOOM);
+        let zoom = (self.zoom * factor).min(MAX_ZOOM);
+        self.zoom = if zoom < MIN_ZOOM { 1.0 } else { zoom };
         let (after, now) = self.place(size, frame);
         if before.width == 0 || before.height == 0 {
             return;

@@ -73,6 +73,18 @@ fn what_is_under_the_pointer_stays_there_while_it_is_enlarged() {
 }
 
 #[test]
+fn a_picture_is_whole_again_when_all_steps_are_taken_back() {
+    for steps in [0.05, 0.3, 1.0, 1.7] {
+        let factor = 1.25_f64.powf(steps);
+        let mut view = View::default();
+        for factor in [factor; 9].into_iter().chain([1.0 / factor; 9]) {
+            view.zoom(factor, (17.0, 23.0), (64, 48), (640, 480));
+        }
+        assert!(!view.is_enlarged(), "{steps}");
+    }
+}
+
+#[test]
 fn an_enlarged_picture_is_dragged_to_its_edges_and_not_beyond() {
     let mut view = View::default();
     view.zoom(4.0, (640.0, 360.0), SIZE, FRAME);
