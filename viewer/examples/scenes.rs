@@ -4,6 +4,8 @@
 //! | line | |
 //! |---|---|
 //! | `picture NUMBER WIDTHxHEIGHT` | seven colour bars, answered by `presented NUMBER` |
+//! | `flat NUMBER WIDTHxHEIGHT RRGGBB` | one colour, answered likewise |
+//! | `card NUMBER` | the card of that reason in place of a picture |
 //! | `message TITLE\|REASON\|ADVICE` | words in place of a picture |
 //! | `identify now` | the name of the screen over the picture |
 //! | `statistics TEXT` | what the `i` key shows, line by line between `;`, beside values for the other panels |
@@ -20,13 +22,15 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 use fanlight_daemon::clock;
 use fanlight_proto::clock::Time;
-use fanlight_proto::message::{FrameId, StreamName};
+use fanlight_proto::message::{FrameId, NotShown, State, StreamName};
 use fanlight_viewer::cover::{Announcement, Cover, CoverSlot};
 use fanlight_viewer::decode::Decoder;
+use fanlight_viewer::engine::LinkState;
 use fanlight_viewer::overlay::Panel;
 use fanlight_viewer::readings::Readings;
 use fanlight_viewer::scene::{Card, Scene, SceneSlot, Shown};
 use fanlight_viewer::view::View;
+use fanlight_viewer::viewer::link_card::card;
 use fanlight_viewer::window::{self, Handler, Options, Step, Tiling};
 use turbojpeg::{Compressor, Image, PixelFormat};
 
@@ -133,7 +137,23 @@ fn publish_lines(scenes: &SceneSlot, cover: &CoverSlot) -> anyhow::Result<()> {
         let line = line?;
         match line.split_once(' ') {
             Some(("picture", words)) => {
-                let _ = scenes.publish(Scene::Picture(shown(words, scenes, &mut decoder)?));
+                let picture = shown(words, scenes, &mut decoder, bars)?;
+                let _ = scenes.publish(Scene::Picture(picture));
+            }
+            Some(("flat", words)) => {
+                let (words, colour) = words.rsplit_once(' ').context("flat has a colour")?;
+                let colour = u32::from_str_radix(colour, 16)?.to_be_bytes();
+                let pixel = [colour[1], colour[2], colour[3]];
+                let picture = shown(words, scenes, &mut decoder, |width, height| {
+                    jpeg(&pixel.repeat(width * height), width, height)
+                })?;
+                let _ = scenes.publish(Scene::Picture(picture));
+            }
+            Some(("card", number)) => {
+                let reason = reasons().into_iter().nth(number.parse()?);
+                let reason = reason.context("there is no such reason")?;
+                let since = clock::now() - Duration::from_secs(187);
+                scenes.publish(Scene::Message(card(&reason, "192.168.1.10:5004", since)));
             }
             Some(("message", words)) => {
                 let mut words = words.split('|').map(str::to_owned);
@@ -156,6 +176,39 @@ fn publish_lines(scenes: &SceneSlot, cover: &CoverSlot) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// All reasons for which a picture may be missing.
+fn reasons() -> Vec<LinkState> {
+    let camera = |state, reason: &str| LinkState::Camera {
+        state,
+        reason: reason.into(),
+    };
+    vec![
+        LinkState::Connecting,
+        LinkState::Unreachable("no route to host".into()),
+        LinkState::OtherVersion,
+        LinkState::NoStreams,
+        LinkState::NoSuchStream {
+            wanted: "lobby".into(),
+            others: "gate, hall, yard".into(),
+        },
+        LinkState::OtherStream,
+        LinkState::NoKey("the relay does not know this viewer's key"),
+        LinkState::Rejected("what answers at ws://192.168.1.10:8080 is no relay: 404".into()),
+        LinkState::Busy(Duration::from_secs(1)),
+        camera(State::Idle, ""),
+        camera(State::Stalled, "camera stalled: /dev/video0"),
+        camera(State::Unplugged, "camera unplugged: /dev/video0"),
+        camera(State::Busy, "camera busy: /dev/video0"),
+        camera(State::WrongFormat, "/dev/video0 has no 1920x1080 at 60"),
+        camera(State::Failed, "/dev/video0: input/output error"),
+        camera(State::Ended, "the command ended with exit status 1"),
+        LinkState::SourceGone,
+        LinkState::NoFrames,
+        LinkState::NotShown(NotShown::Display),
+        LinkState::NotShown(NotShown::Damaged),
+    ]
+}
+
 fn readings(statistics: &str) -> Readings {
     let tenths = |tenths: u64| Duration::from_micros(100 * tenths);
     Readings {
@@ -171,12 +224,18 @@ fn readings(statistics: &str) -> Readings {
     }
 }
 
-fn shown(words: &str, scenes: &SceneSlot, decoder: &mut Decoder) -> anyhow::Result<Shown> {
+/// A picture whose NUMBER and WIDTHxHEIGHT `words` say, painted by `jpeg`.
+fn shown(
+    words: &str,
+    scenes: &SceneSlot,
+    decoder: &mut Decoder,
+    jpeg: impl FnOnce(usize, usize) -> anyhow::Result<Vec<u8>>,
+) -> anyhow::Result<Shown> {
     let (number, size) = words
         .split_once(' ')
         .context("a picture is NUMBER WIDTHxHEIGHT")?;
     let (width, height) = size.split_once('x').context("a size is WIDTHxHEIGHT")?;
-    let jpeg = bars(width.parse()?, height.parse()?)?;
+    let jpeg = jpeg(width.parse()?, height.parse()?)?;
     let mut picture = scenes.spare();
     decoder.decode_for(&jpeg, scenes.target(), &mut picture)?;
     let id = FrameId {
@@ -197,8 +256,12 @@ fn bars(width: usize, height: usize) -> anyhow::Result<Vec<u8>> {
     let pixels: Vec<u8> = (0..width * height)
         .flat_map(|i| BARS[i % width * BARS.len() / width])
         .collect();
+    jpeg(&pixels, width, height)
+}
+
+fn jpeg(pixels: &[u8], width: usize, height: usize) -> anyhow::Result<Vec<u8>> {
     let image = Image {
-        pixels: &pixels[..],
+        pixels,
         width,
         pitch: 3 * width,
         height,

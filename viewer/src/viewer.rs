@@ -14,7 +14,7 @@ mod feed;
 mod figures;
 mod frame_slot;
 mod journal;
-mod link_card;
+pub mod link_card;
 mod listing;
 mod on_screen;
 mod output;

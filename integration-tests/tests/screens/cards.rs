@@ -1,5 +1,5 @@
-//! The card of each reason, on a small and a usual screen, by X11 and by Wayland: it is legible and stays within its margins. The pictures are left
-//! below target/ to be looked at.
+//! The card of each reason, on small and usual screens, by X11 and by Wayland: it is legible and stays within its margins. The
+//! pictures are left below target/ to be looked at.
 
 use std::time::Duration;
 
@@ -8,12 +8,17 @@ use fanlight_tests::program::{Launch, Program};
 use fanlight_tests::wait::{SOON, pause, until};
 use fanlight_tests::{TestEnv, jpeg};
 
-use super::window::display::{Display, Screenshot};
+use super::window::display::{Display, Monitor, Screenshot};
+use super::window::scenes::Scenes;
 
 /// A card that has not changed for so long is the last one.
 const STILL: Duration = Duration::from_millis(400);
 
-const SIZES: [(u32, u32); 2] = [(320, 240), (1280, 720)];
+const SMALL: (u32, u32) = (320, 240);
+const USUAL: (u32, u32) = (1280, 720);
+
+/// How many reasons the program that draws them has.
+const REASONS: u32 = 20;
 
 /// Least brightness of letters, of 765, and how many such points a card has at least.
 const LIGHT: u32 = 300;
@@ -28,9 +33,9 @@ struct Case {
 }
 
 #[test]
-fn the_card_of_each_reason_fits_small_and_usual_screens() {
-    let [small, usual] = SIZES.map(|(width, height)| Display::each(width, height));
-    let displays: Vec<Display> = small.chain(usual).collect();
+fn what_stands_in_the_way_of_a_picture_stands_on_the_screen() {
+    let displays = [x11(USUAL), wayland(SMALL)];
+    let displays: Vec<Display> = displays.into_iter().flatten().collect();
 
     let env = TestEnv::new();
     let sources = sources(&env);
@@ -70,6 +75,47 @@ fn the_card_of_each_reason_fits_small_and_usual_screens() {
             let (kind, width, height) = (display.kind(), shot.width, shot.height);
             let path = shot.keep(&format!("card-{}-{kind}-{width}x{height}", case.name));
             println!("{}", path.display());
+        }
+    }
+}
+
+fn x11((width, height): (u32, u32)) -> Option<Display> {
+    Display::single(width, height)
+}
+
+fn wayland((width, height): (u32, u32)) -> Option<Display> {
+    Display::wayland(&[Monitor {
+        x: 0,
+        y: 0,
+        width,
+        height,
+    }])
+}
+
+#[test]
+fn the_card_of_each_reason_there_is_fits_small_and_usual_screens() {
+    for display in [x11(SMALL), x11(USUAL), wayland(SMALL)]
+        .into_iter()
+        .flatten()
+    {
+        let mut scenes = Scenes::start(&display, &["--full-screen"]);
+        scenes.tell("statistics none");
+        for reason in 0..REASONS {
+            // A card that is seen after it is this one.
+            scenes.tell_flat(reason, 0xf0_f0_f0, "320x240");
+            scenes.wait_presented(reason);
+            until("a bright screen", SOON, || {
+                let shot = display.screenshot();
+                let middle = shot.at(shot.width / 2, shot.height / 2);
+                (middle > 0xe0_00_00).then_some(())
+            });
+
+            scenes.tell(&format!("card {reason}"));
+            let shot = until(&format!("the card of reason {reason}"), SOON, || {
+                Some(display.screenshot()).filter(is_card)
+            });
+            let size = format!("{}x{}", shot.width, shot.height);
+            shot.keep(&format!("reason-{reason:02}-{}-{size}", display.kind()));
         }
     }
 }

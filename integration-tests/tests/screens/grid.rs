@@ -16,6 +16,9 @@ pub(crate) const SIZE: (usize, usize) = (320, 240);
 /// The ground of a card.
 pub(crate) const CARD: u32 = 0x11_15_1c;
 
+/// The frame of a picture that is stopped.
+const AMBER: u32 = 0xff_a0_00;
+
 /// A source whose pictures have one colour.
 pub(crate) fn source(
     env: &TestEnv,
@@ -147,4 +150,64 @@ fn streams_that_are_named_are_shown_in_turn() {
     ] {
         shows(&display, what, &[((160, 60), colour)]);
     }
+}
+
+#[test]
+fn one_tile_is_stopped_and_another_lost_and_the_others_go_on() {
+    let Some(display) = Display::single(960, 540).and_then(Display::with_keyboard) else {
+        return;
+    };
+
+    let env = TestEnv::new();
+    let streams = [
+        ("lobby", "ball"),
+        ("gate", "pattern"),
+        ("yard", "pattern"),
+        ("hall", "ball"),
+    ];
+    let sources = streams.map(|(stream, input)| {
+        let source = env.source(stream).flag("input", input);
+        let source = source.flags("--size 640x360 --rate 20 --overlay=true");
+        source.ready()
+    });
+    let endpoints = streams.map(|(stream, _)| env.ipc(stream));
+    let _relay = env.relay(0, &endpoints).ready();
+    let viewer = env
+        .program("viewer")
+        .flag("relay", env.relay_address(0).to_string())
+        .flags("--grid 2x2 --stream lobby,gate,yard,hall --name wall --fullscreen")
+        .envs(display.variables())
+        .start();
+
+    let [lobby, gate, yard, hall] = [(4, 4), (485, 4), (4, 275), (485, 275)];
+    let moves = |tile: (u32, u32)| {
+        let before = time_in(&display.screenshot(), tile);
+        until("a tile that moves", SOON, || {
+            (time_in(&display.screenshot(), tile) != before).then_some(())
+        });
+    };
+    [lobby, gate, yard, hall].into_iter().for_each(moves);
+
+    sources[2].kill();
+    let card = [(yard, CARD), ((100, 300), CARD)];
+    shows(&display, "a card in place of the third", &card);
+
+    // By then there is a second to go back.
+    display.press("less", (100, 100));
+    shows(&display, "a frame around the first", &[((1, 1), AMBER)]);
+    let stopped = time_in(&display.screenshot(), lobby);
+    [gate, hall].into_iter().for_each(moves);
+
+    let shot = display.screenshot();
+    assert!(time_in(&shot, lobby) == stopped, "a stopped tile moves");
+    shot.keep("grid-paused");
+    assert_eq!(viewer.stop().0.code(), Some(0));
+}
+
+/// The upper half of a tile that begins there, where its source writes the time.
+fn time_in(shot: &Screenshot, (left, top): (u32, u32)) -> Vec<u32> {
+    let is_there =
+        |x: u32, y: u32| (left..left + 470).contains(&x) && (top..top + 130).contains(&y);
+    let points = shot.points().filter(|(x, y, _)| is_there(*x, *y));
+    points.map(|(.., colour)| colour).collect()
 }

@@ -10,9 +10,11 @@ use scenes::Scenes;
 
 pub(crate) mod display;
 mod monitors;
+mod mouse;
 mod panels;
-mod scenes;
+pub(crate) mod scenes;
 pub(crate) mod sway;
+mod tearing;
 mod wayland;
 mod whole;
 
@@ -475,6 +477,10 @@ fn q_escape_and_the_window_manager_end_it() {
         let mut scenes = Scenes::start(&display, &[]);
         scenes.show_bars(1, "1280x720");
         assert_eq!(display.title_of("fanlight-viewer"), "bars — Fanlight");
+        eventually(&display, "bars in a window", |shot| {
+            colour_near(shot, 640, 360, BARS[3])
+        });
+        display.screenshot().keep("window");
         // Seen once: the key that xdotool sent reached no window. A person would press it again.
         let status = (0..3).find_map(|_| {
             display.press(key, (640, 360));

@@ -1,4 +1,4 @@
-//! The card of each link state: what is wrong in plain words, and what a person can do about it.
+//! The card of each link state: what is wrong in plain words, and what a person can do about it. The decoder's thread calls it.
 
 use fanlight_proto::clock::Time;
 use fanlight_proto::message::{NotShown, State};
@@ -9,7 +9,8 @@ use crate::scene::Card;
 const BY_ITSELF: &str = "The picture returns by itself.";
 
 /// What the screen says in place of a picture that is missing since `since`; `relay` is the one that is asked.
-pub(super) fn card(link_state: &LinkState, relay: &str, since: Time) -> Card {
+#[must_use]
+pub fn card(link_state: &LinkState, relay: &str, since: Time) -> Card {
     let (title, advice) = words(link_state);
     let reason = match link_state {
         LinkState::Connecting => format!("{link_state} at {relay}"),

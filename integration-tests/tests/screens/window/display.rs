@@ -285,13 +285,12 @@ impl Display {
             });
         }
 
-        run(self.command("xdotool").args([
-            "mousemove",
-            &x.to_string(),
-            &y.to_string(),
-            "key",
-            key,
-        ]));
+        self.xdotool(&format!("mousemove {x} {y} key {key}"));
+    }
+
+    /// Has keys and mouse of an X server do what these words of xdotool(1) say.
+    pub(crate) fn xdotool(&self, words: &str) {
+        run(self.command("xdotool").args(words.split(' ')));
     }
 
     fn viewer_has_focus(&self) -> bool {
@@ -367,7 +366,8 @@ impl Display {
         String::from_utf8(out.stdout).unwrap().trim().to_owned()
     }
 
-    fn root(&self) -> u32 {
+    /// The window of an X server that covers everything.
+    pub(crate) fn root(&self) -> u32 {
         self.x11().setup().roots[0].root
     }
 

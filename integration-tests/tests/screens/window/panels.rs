@@ -88,7 +88,7 @@ fn keys_show_and_hide_each_panel_and_say_which_screen_this_is() {
     scenes.show_bars(1, "1280x720");
     eventually(&display, "no panel", |shot| at_least(1, 1 + white(shot)));
 
-    for key in ["t", "n", "i", "h"] {
+    for key in ["t", "n", "i", "h", "question"] {
         display.press(key, middle);
         eventually(&display, key, |shot| at_least(white(shot), 100));
         if key == "h" {

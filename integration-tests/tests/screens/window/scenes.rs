@@ -52,6 +52,11 @@ impl Scenes {
         self.wait_presented(number);
     }
 
+    /// Has it show a picture of one colour, and does not wait for it.
+    pub(crate) fn tell_flat(&mut self, number: u32, colour: u32, size: &str) {
+        self.tell(&format!("flat {number} {size} {colour:06x}"));
+    }
+
     /// Waits until that picture was presented; returns how many were before it.
     pub(crate) fn wait_presented(&mut self, number: u32) -> usize {
         let awaited = format!("presented {number}");

@@ -2,6 +2,7 @@
 //! screenshots of the viewer's window.
 
 use std::cell::Cell;
+use std::ops::Range;
 
 use fanlight_tests::program::Program;
 use fanlight_tests::{TestEnv, wait};
@@ -79,7 +80,7 @@ fn a_ring_and_a_cross_show_where_the_ball_was_found_and_go_with_the_tracker() {
 }
 
 #[test]
-fn figures_stand_in_the_corner_when_asked_for_and_go_and_come_at_a_key() {
+fn figures_stand_in_the_corner_with_the_sources_verdict_and_go_and_come_at_a_key() {
     let (Some(display), Some(())) = (
         Display::single(WHOLE.width, WHOLE.height),
         installed("xdotool"),
@@ -92,7 +93,7 @@ fn figures_stand_in_the_corner_when_asked_for_and_go_and_come_at_a_key() {
         &env,
         &display,
         "--input ball --size 1280x720 --rate 30",
-        "--overlay figures",
+        "--overlay figures --track ball --show-track",
     );
 
     let figures = |shot: &Screenshot| match in_the_corner(shot) {
@@ -101,6 +102,13 @@ fn figures_stand_in_the_corner_when_asked_for_and_go_and_come_at_a_key() {
     };
 
     eventually(&display, "figures", figures);
+    eventually(&display, "a third line, and the ring", |shot| {
+        let ring = marked(shot);
+        let verdict = letters(shot, VERDICT);
+        (verdict >= 50 && ring >= 200)
+            .then_some(())
+            .ok_or_else(|| format!("{verdict} pixels of letters, {ring} of the ring"))
+    });
     display.screenshot().keep("figures");
     display.press("n", (600, 600));
     eventually(&display, "no figures", |shot| match in_the_corner(shot) {
@@ -114,10 +122,17 @@ fn figures_stand_in_the_corner_when_asked_for_and_go_and_come_at_a_key() {
     assert_eq!(exit.code(), Some(0));
 }
 
+/// The rows of the third line of figures.
+const VERDICT: Range<u32> = 64..86;
+
 /// How many pixels in the upper right corner have the colour of letters, which no ball has.
 fn in_the_corner(shot: &Screenshot) -> usize {
+    letters(shot, 0..160)
+}
+
+fn letters(shot: &Screenshot, rows: Range<u32>) -> usize {
     shot.points()
-        .filter(|(x, y, pixel)| *x > 760 && *y < 160 && pixel & 0xff_ff_ff == 0xff_ff_ff)
+        .filter(|(x, y, pixel)| *x > 760 && rows.contains(y) && *pixel == 0xff_ff_ff)
         .count()
 }
 
