@@ -215,7 +215,7 @@ fn readings(statistics: &str) -> Readings {
         name: "bars  live  14:05:23 UTC".into(),
         caption: "bars  live  5 ms".into(),
         statistics: statistics.replace("; ", "\n"),
-        stages: [4, 12, 1, 21, 9].map(tenths),
+        stages: [4, 2, 5, 7, 1, 21, 9].map(tenths),
         minute: (0..60).map(|second| tenths(40 + second * 7 % 23)).collect(),
         figures: "30.0 fps  age 4.7 ms\ncpu 12 %  mem 34 MiB  up 1:02:03".into(),
         stream: "bars".into(),

@@ -1,6 +1,7 @@
 //! A relay small enough to read, for tests of the viewer: one stream, one viewer, no socket.
 
 use std::net::SocketAddrV4;
+use std::time::Duration;
 
 use fanlight_proto::clock::Time;
 use fanlight_proto::datagram::{DataHeader, ToRelay, ToViewer};
@@ -41,6 +42,9 @@ pub(crate) struct MiniRelay {
     withhold: u64,
     pub(crate) withheld: u64,
     pub(crate) sequence: u64,
+    /// When the frame that it sends next came, and by how much its clock is ahead of that.
+    pub(crate) received: Time,
+    pub(crate) ahead: Duration,
     ring: Vec<(FrameId, Vec<Vec<u8>>)>,
     /// Whom it lets in, and what seals the session and the media of whom it has let in.
     pub(crate) access: RelayAccess,
@@ -88,6 +92,8 @@ impl MiniRelay {
             withhold: 0,
             withheld: 0,
             sequence: 0,
+            received: Time::default(),
+            ahead: Duration::ZERO,
             ring: Vec::new(),
             access: RelayAccess::Open,
             channel: None,
@@ -201,7 +207,7 @@ impl MiniRelay {
             shards: 0,
             length: 0,
             id,
-            received_us: 0,
+            received_us: (self.received + self.ahead).as_micros() as u32,
             lost_upstream,
             lost_in_relay,
             key: self.channel.as_ref().map(|_| self.key.slot()),
@@ -463,7 +469,7 @@ impl MiniRelay {
 
         Pulse {
             echo_us,
-            relay_us: now.as_micros(),
+            relay_us: (now + self.ahead).as_micros(),
             status: Some(self.status.clone()),
             frames_skipped: self.withheld,
             keys,

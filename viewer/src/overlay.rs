@@ -18,8 +18,9 @@ const GRAPH: Colour = 0x6f_b7_ff;
 const FRAME: Colour = 0xff_a0_00;
 
 /// The colours of [`STAGES`].
-const STAGE_COLOURS: [Colour; STAGES.len()] =
-    [0xff_b3_47, 0x6f_b7_ff, 0xd0_d0_d0, 0x7d_e0_8a, 0xe0_8a_e0];
+const STAGE_COLOURS: [Colour; STAGES.len()] = [
+    0xff_b3_47, 0xf0_e0_60, 0x6f_b7_ff, 0x50_d0_d0, 0xd0_d0_d0, 0x7d_e0_8a, 0xe0_8a_e0,
+];
 
 /// Opacity of a panel's ground, of 256: the picture shimmers through, the words stay legible on any.
 const OPACITY: u32 = 176;
@@ -42,11 +43,11 @@ const FRAME_PARTS: usize = 120;
 /// Width of statistics, in sizes of their letters: the legend has this room.
 const CHART_WIDTH: usize = 24;
 
-/// Stages in a line of the legend.
-const LEGEND_COLUMNS: usize = 3;
+/// Where in [`CHART_WIDTH`] each column of the legend begins: in the first is its longest word.
+const LEGEND_COLUMNS: [usize; 3] = [0, 9, 16];
 
-/// Lines of the legend: the stages, and the unit.
-const LEGEND_LINES: usize = (STAGES.len() + 1).div_ceil(LEGEND_COLUMNS);
+/// Lines of the legend: the stages, and beside the last of them what the graph shows.
+const LEGEND_LINES: usize = (STAGES.len() + 1).div_ceil(LEGEND_COLUMNS.len());
 
 /// Heights of the graph, in lines.
 const GRAPH_LINES: usize = 2;
@@ -269,8 +270,8 @@ impl Item<'_> {
 }
 
 fn charts_height(size: usize) -> usize {
-    // With the bar above the legend, and the caption above the graph.
-    let lines = 1 + LEGEND_LINES + 1 + GRAPH_LINES;
+    // With the bar above the legend.
+    let lines = 1 + LEGEND_LINES + GRAPH_LINES;
     lines * line_height(size)
 }
 
@@ -289,10 +290,10 @@ fn draw_charts(
     };
     draw_bar(canvas, &readings.stages, bar);
 
-    let column = area.width / LEGEND_COLUMNS;
     let cell = |at: usize| {
-        let x = area.x + at % LEGEND_COLUMNS * column;
-        (x, area.y + (1 + at / LEGEND_COLUMNS) * line)
+        let column = LEGEND_COLUMNS[at % LEGEND_COLUMNS.len()];
+        let x = area.x + area.width * column / CHART_WIDTH;
+        (x, area.y + (1 + at / LEGEND_COLUMNS.len()) * line)
     };
 
     for (at, name) in STAGES.into_iter().enumerate() {
@@ -300,17 +301,9 @@ fn draw_charts(
         draw_value(canvas, font, size, cell(at), name, value);
     }
 
-    canvas.line(font, "in ms", size, cell(STAGES.len()), TEXT);
-    let caption = (area.x, area.y + (1 + LEGEND_LINES) * line);
     let largest = readings.minute.iter().max().copied().unwrap_or_default();
-    draw_value(
-        canvas,
-        font,
-        size,
-        caption,
-        ("age in the last minute, up to", TEXT),
-        largest,
-    );
+    let caption = ("in ms; age (60 s) up to", TEXT);
+    draw_value(canvas, font, size, cell(STAGES.len()), caption, largest);
 
     let height = GRAPH_LINES * line;
     let graph = Area {

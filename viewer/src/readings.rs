@@ -5,8 +5,18 @@ use std::time::Duration;
 use fanlight_daemon::clock;
 use fanlight_proto::clock::Time;
 
-/// The stages of a frame's way, in the order in which it passes them.
-pub const STAGES: [&str; 5] = ["capture", "network", "wait", "decode", "present"];
+/// The stages of a frame's way, in the order in which it passes them: to the publisher, to the relay, from there to its first shard
+/// and to its last, until the decoder takes it, until it is decoded, and until it is shown. Where it is not known when the relay had
+/// it, all until the first shard is of the network.
+pub const STAGES: [&str; 7] = [
+    "capture",
+    "publish",
+    "network",
+    "reassembly",
+    "wait",
+    "decode",
+    "present",
+];
 
 /// Texts and values of one second.
 #[derive(Clone, Debug, Default, PartialEq)]

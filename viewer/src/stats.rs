@@ -62,6 +62,10 @@ pub struct FrameInfo {
     pub rate_millihertz: u32,
     /// From capture to the publisher.
     pub prepared: Duration,
+    /// When its relay received it, on our clock; none when that is not known.
+    pub relayed: Option<Time>,
+    /// When its first shard came.
+    pub begun: Time,
     /// When its last shard came.
     pub arrived: Time,
     /// When its picture was ready.
@@ -269,7 +273,7 @@ impl Counters {
         inner.stages.transit.record(timings.transit);
         inner.stages.wait.record(timings.wait);
         inner.stages.present.record(timings.present);
-        inner.minute.on_shown(info.prepared, &timings, age);
+        inner.minute.on_shown(&info, &timings, age);
         Some(Presented {
             info,
             at,

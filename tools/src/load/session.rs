@@ -72,6 +72,7 @@ impl Session {
             topic,
             whole,
             arrived: at,
+            ..
         } = arrived;
 
         let id = whole.id;

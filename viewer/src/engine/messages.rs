@@ -66,6 +66,7 @@ impl Engine {
         let path = &mut self.paths[at];
         let Some(session) = &path.session else { return };
         let topic = session.topic.clone();
+        let relayed = path.received_at(now, whole.received_us);
         path.link.frame = Some(now);
 
         if let Some(standby) = &mut self.standby {
@@ -77,6 +78,7 @@ impl Engine {
         self.shared.outputs.push_back(Output::Frame(ReceivedFrame {
             topic,
             whole,
+            relayed,
             arrived: now,
         }));
     }

@@ -1,6 +1,7 @@
 //! The state of the protocol with one relay: joining, the session, and the offset of the relay's clock.
 
 mod asking;
+mod clocks;
 mod groups;
 
 use std::time::Duration;
@@ -20,7 +21,7 @@ use super::group::Group;
 use super::join_attempt::JoinAttempt;
 use super::link_state::LinkMonitor;
 use super::session::{Opening, Seal, Session};
-use super::{Carrier, ClockOffset, LinkState, Output, Request, Shared};
+use super::{Carrier, LinkState, Output, Request, Shared};
 
 /// When nothing of a session came for so long, though keep-alives ask for answers, the relay may be gone: join anew.
 const SESSION_TIMEOUT: Duration = Duration::from_millis(650);
@@ -469,17 +470,6 @@ impl Path {
             let datagram = session.encode(&ToRelay::Repair(session.id, repair));
             shared.outputs.push_back(Output::Send(self.at, datagram));
         }
-    }
-
-    /// The source's clock against ours, by way of this relay's.
-    pub(super) fn source_clock(&self, now: Time) -> Option<ClockOffset> {
-        let source = self.source_clock.as_ref()?;
-        let relay = self.clock.estimate(now)?;
-        Some(ClockOffset {
-            clock_id: source.clock_id,
-            offset_ns: source.offset_ns.saturating_add(relay.offset_ns),
-            error: relay.error + Duration::from_micros(source.error_us.into()),
-        })
     }
 
     /// The counts of this path.

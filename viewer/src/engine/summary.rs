@@ -16,6 +16,8 @@ pub struct ReceivedFrame {
     pub topic: Bytes,
     /// The frame.
     pub whole: CompleteFrame,
+    /// When the relay that sent the last of it received it, on our clock; none when that is not known.
+    pub relayed: Option<Time>,
     /// When the last of it came.
     pub arrived: Time,
 }

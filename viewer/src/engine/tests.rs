@@ -9,6 +9,7 @@ use fanlight_proto::limits::REKEY_INTERVAL;
 use super::*;
 use crate::mini_relay::{MiniRelay, STREAM};
 
+mod clocks;
 mod detections;
 mod directed;
 mod displays;
@@ -87,6 +88,8 @@ struct World {
     capturing: bool,
     frame_bytes: usize,
     frames: Vec<(Time, FrameId)>,
+    /// When the relay had the last of them, as far as the viewer knows.
+    relayed: Option<Time>,
     /// Frames that the screen has shown and when the last, in tests that have one.
     shown: (u64, Option<Time>),
     link_states: Vec<(Time, LinkState)>,
@@ -132,6 +135,7 @@ impl World {
             capturing: true,
             frame_bytes: 12_000,
             frames: Vec::new(),
+            relayed: None,
             shown: (0, None),
             link_states: Vec::new(),
             directs: Vec::new(),
@@ -284,6 +288,7 @@ impl World {
                 continue;
             };
 
+            relay.received = self.now;
             let mut datagrams = relay.on_frame(id, &body, 0);
             if let Some(connection) = self.connections.get_mut(&at) {
                 datagrams = connection.frame(relay, id, &body, !datagrams.is_empty());
@@ -351,6 +356,7 @@ impl World {
                     self.bodies_wrong +=
                         u64::from(arrived.whole.body != body(id, arrived.whole.body.len()));
                     self.frames.push((self.now, id));
+                    self.relayed = arrived.relayed;
                     if self.finds {
                         self.engine
                             .on_detection(&STREAM.parse().unwrap(), detection(id));

@@ -17,7 +17,7 @@ fn readings() -> Readings {
         name: "lobby  live  14:05:23 UTC".into(),
         caption: "lobby  live  8 ms".into(),
         statistics: "30.0 fps  age 4.1 ms (p50 4.3, p99 8.2)\n25.6 Mbit/s  lost 12\nrelay".into(),
-        stages: [4, 12, 1, 21, 9].map(|tenths| Duration::from_micros(100 * tenths)),
+        stages: [4, 2, 5, 7, 1, 21, 9].map(|tenths| Duration::from_micros(100 * tenths)),
         minute: (0..60)
             .map(|second| Duration::from_micros(4000 + 90 * second))
             .collect(),
@@ -120,15 +120,15 @@ fn the_bar_shares_its_width_by_time_and_is_empty_when_nothing_was_shown() {
         height: 2,
     };
 
-    let drawn = |stages: [u64; 5]| {
+    let drawn = |stages: [u64; STAGES.len()]| {
         let mut pixels = vec![GROUND; 240];
         let stages = stages.map(Duration::from_millis);
         draw_bar(&mut Canvas::new(&mut pixels, 120, 2), &stages, bar);
         STAGE_COLOURS.map(|colour| pixels[..120].iter().filter(|it| **it == colour).count())
     };
 
-    assert_eq!(drawn([1, 2, 3, 4, 0]), [10, 20, 30, 40, 0]);
-    assert_eq!(drawn([0; 5]), [0; 5]);
+    assert_eq!(drawn([1, 2, 3, 4, 0, 0, 10]), [5, 10, 15, 20, 0, 0, 50]);
+    assert_eq!(drawn([0; STAGES.len()]), [0; STAGES.len()]);
 }
 
 #[test]

@@ -22,6 +22,8 @@ fn info(number: u64, captured: Time) -> FrameInfo {
         rate_millihertz: 30_000,
         clock_id: CLOCK.id,
         prepared: Duration::from_millis(1),
+        relayed: None,
+        begun: captured + Duration::from_millis(2),
         arrived: captured + Duration::from_millis(2),
         decoded: captured + Duration::from_millis(5),
         decoding: Duration::from_millis(2),

@@ -176,6 +176,8 @@ impl Decoding {
             clock_id: header.clock_id,
             rate_millihertz: header.rate_millihertz,
             prepared: Duration::from_micros(header.prepared_us.into()),
+            relayed: arrived.relayed,
+            begun: arrived.whole.first,
             arrived: arrived.arrived,
             decoded,
             decoding: decoded.saturating_since(began),

@@ -201,6 +201,7 @@ mod tests {
         ReceivedFrame {
             topic: Bytes::new(),
             whole,
+            relayed: None,
             arrived: now,
         }
     }

@@ -169,7 +169,7 @@ mod tests {
                 ..SecondSummary::default()
             },
             second: EndedSecond {
-                stages: [1, 2, 3, 4, 5].map(ms),
+                stages: [1, 2, 3, 4, 5, 6, 7].map(ms),
                 age_p99: ms(9),
                 megabits: 25.6,
             },
@@ -221,7 +221,7 @@ mod tests {
                 .statistics
                 .starts_with("no new picture for 1 min 30 s\n")
         );
-        assert_eq!(readings.stages, [Duration::ZERO; 5]);
+        assert_eq!(readings.stages, [Duration::ZERO; 7]);
         assert_eq!(readings.caption, "lobby  connecting  1 min 30 s");
     }
 

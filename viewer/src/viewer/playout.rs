@@ -148,6 +148,7 @@ mod tests {
         ReceivedFrame {
             topic: Bytes::new(),
             whole,
+            relayed: None,
             arrived: Time::default(),
         }
     }

@@ -124,6 +124,7 @@ impl Watcher {
             topic,
             whole,
             arrived,
+            ..
         } = arrived;
 
         let CheckedFrame {
