@@ -182,7 +182,7 @@ impl<'a> App<'a> {
         } = self;
 
         let changed = if let Some(card) = &cover.card {
-            card::draw(canvas, &mut painter.font, card, tiles.get(0).readings());
+            card::draw(canvas, &mut painter.font, card, &tiles.get(0).readings());
             None
         } else {
             tiles.paint(canvas, age, |canvas, at, tile| {
@@ -191,7 +191,7 @@ impl<'a> App<'a> {
                 let taken = tile.paint(canvas, painter);
                 let font = &mut painter.font;
                 let panels = overlay::over(panels, tile.shown().is_none());
-                overlay::draw(canvas, font, &panels, tile.readings(), &words, &taken);
+                overlay::draw(canvas, font, &panels, &tile.readings(), &words, &taken);
             })
         };
 

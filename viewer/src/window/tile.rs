@@ -1,6 +1,7 @@
 //! What a window shows of one stream: its scene, how that lies there, and the past while a person looks at it. The window's
 //! thread owns it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -117,9 +118,16 @@ impl Tile {
         self.decode_past();
     }
 
-    /// What its panels say.
-    pub(super) fn readings(&self) -> &Readings {
-        &self.readings
+    /// What its panels say: beside a stopped picture nothing of how live and how old its stream is.
+    pub(super) fn readings(&self) -> Cow<'_, Readings> {
+        if self.paused.is_none() {
+            return Cow::Borrowed(&self.readings);
+        }
+
+        let mut readings = Readings::clone(&self.readings);
+        readings.name.clone_from(&readings.stream);
+        readings.caption.clone_from(&readings.stream);
+        Cow::Owned(readings)
     }
 
     /// Notes that drawing `number` has to draw it anew.

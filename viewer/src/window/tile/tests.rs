@@ -155,3 +155,22 @@ fn only_what_has_changed_is_drawn_anew() {
     assert!(tile.changed_since(7));
     assert_eq!(tile.readings().caption, "lobby");
 }
+
+#[test]
+fn a_stopped_picture_does_not_say_that_its_stream_is_live() {
+    let scenes = Arc::new(SceneSlot::new());
+    let mut tile = tile(&scenes);
+    scenes.set_readings(Readings {
+        name: "lobby  live  14:05:23 UTC".into(),
+        caption: "lobby  live  8 ms".into(),
+        stream: "lobby".into(),
+        ..Readings::default()
+    });
+    publish(&scenes, 1);
+    tile.refresh(1, true);
+    assert_eq!(tile.readings().caption, "lobby  live  8 ms");
+
+    tile.pause();
+    let readings = tile.readings();
+    assert_eq!((&*readings.name, &*readings.caption), ("lobby", "lobby"));
+}
