@@ -9,9 +9,9 @@ use fanlight_tests::usage::MIB;
 /// Long enough for twelve restarts of the source, and thousands of datagrams between two of them.
 const LENGTH: Duration = Duration::from_secs(120);
 
-/// Less than one decoded picture. In so short a time what an allocator keeps of pictures whose sizes change differs by more than
-/// 1 MiB from one run to the next, which is the bound of an hour (`./dev soak`).
-const MOST_GROWTH: f64 = (2 * MIB) as f64;
+/// Less than one decoded picture of the window (3.5 MiB). In so short a time what an allocator keeps of pictures whose sizes change
+/// differs by more than 1 MiB from one run to the next, which is the bound of an hour (`./dev soak`): 1.3, 1.5 and 2.6 MiB were seen.
+const MOST_GROWTH: f64 = (3 * MIB) as f64;
 
 #[test]
 #[ignore = "./dev promises"]
