@@ -30,6 +30,9 @@ const CHROMIUM: &str = "/usr/bin/chromium";
 /// Between two questions to a page: each costs the machine that is measured.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
+/// Chromium ends while it starts now and then on a machine that is busy.
+const START_ATTEMPTS: usize = 3;
+
 /// A browser that runs. It ends with this value.
 #[derive(Debug)]
 pub struct Browser {
@@ -152,36 +155,22 @@ impl Browser {
             }
         };
 
-        let mut words = prefix.to_vec();
-        words.push("node");
-        let mut process = Command::new(words[0])
-            .args(&words[1..])
-            .arg(folder.join("driver.mjs"))
-            .arg(CHROMIUM)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("node was there a moment ago");
+        let started = (1..=START_ATTEMPTS).find_map(|attempt| {
+            let mut driver = Driver::start(prefix, &folder);
+            let version = driver.answer::<String>();
+            let version = version.inspect_err(|error| {
+                let ended = driver.process.try_wait();
+                eprintln!("Chromium does not start ({attempt}): {error}; the driver: {ended:?}");
+            });
+            Some((driver, version.ok()?))
+        });
 
-        let stdin = process.stdin.take();
-        let stdout = BufReader::new(process.stdout.take().expect("it is piped"));
-        let browser = Self {
-            driver: RefCell::new(Driver {
-                process,
-                stdin,
-                stdout,
-            }),
-            pages: Cell::new(0),
-        };
-
-        let version: String = browser
-            .driver
-            .borrow_mut()
-            .answer()
-            .unwrap_or_else(|error| panic!("{error}"));
-
+        let (driver, version) = started.expect("Chromium starts");
         eprintln!("measured: with Chromium {version}");
-        Some(browser)
+        Some(Self {
+            driver: RefCell::new(driver),
+            pages: Cell::new(0),
+        })
     }
 
     /// Opens `url` in a profile of its own.
@@ -213,6 +202,25 @@ impl Browser {
 }
 
 impl Driver {
+    fn start(prefix: &[&str], folder: &Path) -> Self {
+        let words = [prefix, &["node"]].concat();
+        let mut process = Command::new(words[0])
+            .args(&words[1..])
+            .arg(folder.join("driver.mjs"))
+            .arg(CHROMIUM)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("node was there a moment ago");
+
+        let stdout = process.stdout.take().expect("it is piped");
+        Self {
+            stdin: process.stdin.take(),
+            stdout: BufReader::new(stdout),
+            process,
+        }
+    }
+
     fn ask<T: DeserializeOwned>(&mut self, command: &Value) -> Result<T, String> {
         let stdin = self
             .stdin
