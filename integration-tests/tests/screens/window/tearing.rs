@@ -28,9 +28,9 @@ fn no_screenshot_has_parts_of_two_pictures() {
 
         let first = tell(1);
         eventually(&display, "the first picture", |shot| whole(shot, first));
-        let deadline = Deadline::after(SOON);
         for _ in 0..rounds {
             let last = tell(AT_ONCE);
+            let deadline = Deadline::after(SOON);
             while !is_whole(&display.screenshot(), last) {
                 assert!(!deadline.is_over(), "the last picture is not seen");
             }
